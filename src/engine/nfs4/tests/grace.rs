@@ -207,6 +207,23 @@ fn ended_clients_lose_their_records() {
     assert_eq!(started(200, &content(&server)).1, 1);
 }
 
+/// What a client denies to requests without an open ends with its lease, and so does its record.
+#[test]
+fn expired_clients_deny_nothing() {
+    let (mut server, _) = started(100, &[]);
+    let [mut silent, mut new] = ["silent", "new"].map(|name| client(&mut server, name));
+    for client in [&mut silent, &mut new] {
+        complete(&mut server, client);
+    }
+    let denies = open("o", 1, 3, None);
+    assert_eq!(of_file(&mut server, &mut silent, denies), Status::OK);
+    for (secs, status, count) in [(130, Status::LOCKED, 2), (131, Status::OK, 1)] {
+        server.now = Instant::from_ms(secs * 1000);
+        assert_eq!(of_file(&mut server, &mut new, read_by(NOBODY)), status);
+        assert_eq!(started(200, &content(&server)).1, count);
+    }
+}
+
 /// Whichever byte of the file is damaged, or wherever it ends, only whole records of this server count.
 #[test]
 fn damaged_records_do_not_count() {
