@@ -62,9 +62,10 @@ impl Turn<'_, '_, '_, '_> {
         if self.records.is_none() {
             return Ok(());
         }
-        // Without a row the client goes on without a record.
         let Some(at) = locked(self.lock, || tables.put_record(owner)) else {
-            return Ok(());
+            // Clients that have not returned have all rows. At the end of the grace period they lose them.
+            self.flush_records()?;
+            return Err(Status::DELAY.into());
         };
         let start = tables.head.word(head::START);
         self.save(at as u32 + 1, &emit(owner, start))

@@ -1,6 +1,6 @@
 //! The grace period after a start, and the records of clients: a double of the disk has the file.
 
-use super::{ROOT, Server};
+use super::{CLIENTS, ROOT, Server};
 use crate::engine::testing::tree::Tree;
 use crate::time::Instant;
 use crate::vfs::{FileId, FsError};
@@ -222,6 +222,27 @@ fn expired_clients_deny_nothing() {
         assert_eq!(of_file(&mut server, &mut new, read_by(NOBODY)), status);
         assert_eq!(started(200, &content(&server)).1, count);
     }
+}
+
+/// Absent clients have all rows of records: a new client has its record when they have lost theirs.
+#[test]
+fn client_without_a_row_waits_for_its_record() {
+    let names: Vec<String> = (0..CLIENTS).map(|number| format!("{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let (mut server, count) = started(100, &recorded(&names));
+    assert_eq!(count as usize, CLIENTS);
+    let mut new = client(&mut server, "new");
+    for (secs, status) in [
+        (129, Status::DELAY),
+        (130, Status::DELAY),
+        (131, Status::OK),
+    ] {
+        server.now = Instant::from_ms(secs * 1000);
+        let done = ask(&mut server, &mut new, &[with(op::RECLAIM_COMPLETE, &[0])]);
+        assert_eq!(done, status, "at {secs} s");
+    }
+    assert_eq!(open_new(&mut server, &mut new), Status::OK);
+    assert_eq!(started(200, &content(&server)).1, 1);
 }
 
 /// Whichever byte of the file is damaged, or wherever it ends, only whole records of this server count.
