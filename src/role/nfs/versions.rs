@@ -121,8 +121,12 @@ impl Versions {
         let mut name = Line::default();
         name.raw(CLIENTS_FILE).number(port.into());
         let opened = Directory::open(path).and_then(|dir| StateFile::open(&dir, name.bytes()));
-        let file = match opened {
-            Ok(file) => file,
+        let opened = opened.and_then(|file| {
+            let content = file.read(world.tx)?;
+            Ok((file, content))
+        });
+        let (file, content) = match opened {
+            Ok(opened) => opened,
             Err(errno) => {
                 let what = text!("clients of NFS 4.1 lose their opens at a restart");
                 if is_first && state_dir.is_some() {
@@ -136,7 +140,6 @@ impl Versions {
                 return;
             }
         };
-        let content = file.read(world.tx).unwrap_or_default();
         let (number, server) = (FileId(file.number()), world.tree.identity());
         let count = programs.keep_records(number, content, server, world.now);
         // The descriptor stays open as long as the process.
