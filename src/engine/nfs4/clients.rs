@@ -2,7 +2,9 @@
 //! 18.35, 18.36, 18.50 and 18.51.
 
 use super::room::Wanted;
-use super::tables::{Client, Session, Tables, Words as _, client, head, next_number, session};
+use super::tables::{
+    Client, Open, Session, Tables, Words as _, client, head, next_number, open, session,
+};
 use super::turn::{Done, Turn};
 use crate::config::{
     CLIENT_SESSION_COUNT_MAX, COMPOUND_OPERATION_COUNT, COMPOUND_READ_BYTES, KEPT_REPLY_BYTES,
@@ -93,6 +95,20 @@ impl Turn<'_, '_, '_, '_> {
     /// Returns true if a client's lease has expired. It keeps its state until another client needs that.
     pub(super) fn is_expired(&self, row: Client) -> bool {
         self.silence(row) > LEASE_SECS
+    }
+
+    /// Returns true if others may have what a client holds: its lease has expired.
+    pub(super) fn may_end(&self, row: Client) -> bool {
+        self.is_expired(row) && !self.is_busy(self.tables.sessions_of(row), None)
+    }
+
+    /// Ends the client of an open that conflicts with a request, if its lease has expired. Returns true if it has.
+    pub(super) fn yields(&self, row: Open) -> bool {
+        let tables = self.tables;
+        let [instance, _] = tables.instance();
+        let holder = tables.client([instance, row.word(open::CLIENT)]);
+        let ends = holder.filter(|holder| self.may_end(holder));
+        ends.inspect(|holder| tables.end_client(holder)).is_some()
     }
 
     /// Returns true if a client has sessions or opens.

@@ -4,7 +4,7 @@ use super::change::checked;
 use super::clients::halves;
 use super::locked;
 use super::opens::Shares;
-use super::tables::{Client, Open, Tables, Words as _, client, open};
+use super::tables::{Client, Tables, Words as _, client, open};
 use super::turn::{Done, Fault, Turn, check_regular};
 use crate::mem::{FNV_START, fnv1a};
 use crate::vfs::{Access, Node, SetAttr};
@@ -68,20 +68,6 @@ impl Turn<'_, '_, '_, '_> {
                 false => Err(Status::DELAY),
             };
         }
-    }
-
-    /// Returns true if others may have what a client holds: its lease has expired.
-    fn may_end(&self, row: Client) -> bool {
-        self.is_expired(row) && !self.is_busy(self.tables.sessions_of(row), None)
-    }
-
-    /// Ends the client of an open that conflicts with a request, if its lease has expired. Returns true if it has.
-    pub(super) fn yields(&self, row: Open) -> bool {
-        let tables = self.tables;
-        let [instance, _] = tables.instance();
-        let holder = tables.client([instance, row.word(open::CLIENT)]);
-        let ends = holder.filter(|holder| self.may_end(holder));
-        ends.inspect(|holder| tables.end_client(holder)).is_some()
     }
 
     /// Opens a file for an owner of the client.

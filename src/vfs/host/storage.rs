@@ -126,7 +126,7 @@ impl Host {
 }
 
 impl Saving {
-    /// Writes in place what is left in the pipe, whose other end is closed, after a worker has stored `stored` bytes and failed.
+    /// Writes in place the rest of the pipe, whose other end is closed, after a worker has stored `stored` bytes and failed.
     #[cold]
     fn copy_rest(self, stored: u32, failure: Errno) -> Result<(), Errno> {
         let mut bytes = [0; 512];

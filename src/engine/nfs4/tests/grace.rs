@@ -207,7 +207,7 @@ fn ended_clients_lose_their_records() {
     assert_eq!(started(200, &content(&server)).1, 1);
 }
 
-/// What a client denies to requests without an open ends with its lease, and so does its record.
+/// The denials of a client end with its lease for requests without an open, too, and its record ends with them.
 #[test]
 fn expired_clients_deny_nothing() {
     let (mut server, _) = started(100, &[]);
