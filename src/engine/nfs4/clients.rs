@@ -345,24 +345,22 @@ pub(super) fn destroy_client(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     Ok(())
 }
 
-/// RECLAIM_COMPLETE. After that of one file system the client may open files, too: ESXi may send no other.
+/// RECLAIM_COMPLETE. After that of one file system the client may open files, too, since ESXi may send no other. Until then it
+/// reclaims others: ESXi sends it first.
 pub(super) fn reclaim_complete(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     let is_of_one = turn.args.flag();
     turn.args.check()?;
-    if is_of_one {
-        turn.object()?;
-    }
     let row = turn.client()?;
     let before = row.word(client::RECLAIMED);
-    if before == client::RECLAIMED_ALL && !is_of_one {
+    if is_of_one {
+        turn.object()?;
+        row.set(client::RECLAIMED, before.max(client::RECLAIMED_ONE));
+        return Ok(());
+    }
+    if before == client::RECLAIMED_ALL {
         return Err(Status::COMPLETE_ALREADY.into());
     }
     turn.record_client(row)?;
-    let all = if is_of_one {
-        client::RECLAIMED_ONE
-    } else {
-        client::RECLAIMED_ALL
-    };
-    row.set(client::RECLAIMED, before.max(all));
+    row.set(client::RECLAIMED, client::RECLAIMED_ALL);
     Ok(())
 }

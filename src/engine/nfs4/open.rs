@@ -94,7 +94,7 @@ impl Turn<'_, '_, '_, '_> {
             }
             return Err(match own.word(client::RECLAIMED) {
                 // The client reclaims.
-                0 => Status::RECLAIM_CONFLICT,
+                0 | client::RECLAIMED_ONE => Status::RECLAIM_CONFLICT,
                 _ => Status::SHARE_DENIED,
             });
         }

@@ -139,6 +139,32 @@ fn grace_ends_after_the_lease_or_twice_of_it() {
     }
 }
 
+/// RECLAIM_COMPLETE of one file system ends neither the reclaims of its client nor the grace period. A client that sends no other has
+/// a record when it opens something new.
+#[test]
+fn reclaim_of_one_file_system_goes_on() {
+    for sends_other in [true, false] {
+        let (mut server, _) = started(100, &recorded(&["esx"]));
+        let [mut esx, mut new] = ["esx", "new"].map(|name| client(&mut server, name));
+        complete(&mut server, &mut new);
+        for _ in 0..2 {
+            let of_one = with(op::RECLAIM_COMPLETE, &[1]);
+            assert_eq!(of_file(&mut server, &mut esx, of_one), Status::OK);
+            assert_eq!(reclaim(&mut server, &mut esx, 0), Status::OK);
+            assert_eq!(open_new(&mut server, &mut new), Status::GRACE);
+            assert_eq!(open_new(&mut server, &mut esx), Status::GRACE);
+        }
+        match sends_other {
+            true => complete(&mut server, &mut esx),
+            false => server.now = Instant::from_ms(131_000),
+        }
+        assert_eq!(reclaim(&mut server, &mut esx, 0), Status::NO_GRACE);
+        assert_eq!(open_new(&mut server, &mut esx), Status::OK);
+        assert_eq!(open_new(&mut server, &mut new), Status::OK);
+        assert_eq!(started(200, &content(&server)).1, 2);
+    }
+}
+
 /// A stop in the grace period: clients may reclaim that returned, and those that did not.
 #[test]
 fn second_start_in_grace_awaits_all() {
