@@ -18,7 +18,7 @@ pub const IMAGE_CUT: Event = text!("needs what is missing of an ISO image; copy 
 pub const DISK_FULL: Event = text!("got no space left on the disk; free some").error();
 /// A record of a client of NFS 4.1, or an address of a host name, could not be written.
 pub const NOT_KEPT: Event =
-    text!("cannot write to the directory of state; after a restart, clients may lose their opens")
+    text!("cannot write to the directory of state: check its disk; after a restart, clients may lose their opens")
         .warn();
 /// A client read a file that zisofs has compressed; once for each image.
 pub const COMPRESSED: Text = text!(

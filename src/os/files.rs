@@ -182,6 +182,17 @@ impl StateFile {
         self.0.as_raw_fd()
     }
 
+    /// Locks it against other servers as long as the process has its descriptor.
+    ///
+    /// # Errors
+    /// EBUSY: another server has locked it. A file system without locks is no error.
+    pub fn lock(&self) -> Result<(), Errno> {
+        match super::pid_file::lock(&self.0) {
+            Err(Errno::BUSY) => Err(Errno::BUSY),
+            _ => Ok(()),
+        }
+    }
+
     /// Reads it from the start, up to the length of `out`.
     ///
     /// # Errors

@@ -38,14 +38,9 @@ impl PidFile {
     pub fn lock(path: &CStr) -> Result<Self, Errno> {
         let flags = OPEN | OFlags::RDWR | OFlags::CREATE;
         let file = Self(File::open::<Errno>(path, flags, 0o644)?);
-        for _ in 0..LOCK_TRIES {
-            if flock(file.0.as_fd(), FlockOperation::NonBlockingLockExclusive).is_ok() {
-                file.clear();
-                return Ok(file);
-            }
-            pause();
-        }
-        Err(Errno::BUSY)
+        lock(&file.0)?;
+        file.clear();
+        Ok(file)
     }
 
     /// Replaces the content of the file.
@@ -61,6 +56,20 @@ impl PidFile {
     pub fn clear(&self) {
         let _ = fs::truncate::<Errno>(self.0.as_raw_fd(), None, 0);
     }
+}
+
+/// Locks a file as long as the process has its descriptor. Waits a moment for a process that ends.
+///
+/// # Errors
+/// EBUSY: another process has locked it. Those of flock(2).
+pub(super) fn lock(file: &File) -> Result<(), Errno> {
+    for _ in 0..LOCK_TRIES {
+        match flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::AGAIN) => pause(),
+            done => return done,
+        }
+    }
+    Err(Errno::BUSY)
 }
 
 /// Returns the PID of the server that holds the lock of the file at `path`, or `None` if no process holds it. Waits for a server that

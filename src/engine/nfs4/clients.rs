@@ -2,7 +2,9 @@
 //! 18.35, 18.36, 18.50 and 18.51.
 
 use super::room::Wanted;
-use super::tables::{Client, Session, Tables, Words as _, client, head, next_number, session};
+use super::tables::{
+    Client, Open, Session, Tables, Words as _, client, head, next_number, open, session,
+};
 use super::turn::{Done, Turn};
 use crate::config::{
     CLIENT_SESSION_COUNT_MAX, COMPOUND_OPERATION_COUNT, COMPOUND_READ_BYTES, KEPT_REPLY_BYTES,
@@ -93,6 +95,20 @@ impl Turn<'_, '_, '_, '_> {
     /// Returns true if a client's lease has expired. It keeps its state until another client needs that.
     pub(super) fn is_expired(&self, row: Client) -> bool {
         self.silence(row) > LEASE_SECS
+    }
+
+    /// Returns true if others may have what a client holds: its lease has expired.
+    pub(super) fn may_end(&self, row: Client) -> bool {
+        self.is_expired(row) && !self.is_busy(self.tables.sessions_of(row), None)
+    }
+
+    /// Ends the client of an open that conflicts with a request, if its lease has expired. Returns true if it has.
+    pub(super) fn yields(&self, row: Open) -> bool {
+        let tables = self.tables;
+        let [instance, _] = tables.instance();
+        let holder = tables.client([instance, row.word(open::CLIENT)]);
+        let ends = holder.filter(|holder| self.may_end(holder));
+        ends.inspect(|holder| tables.end_client(holder)).is_some()
     }
 
     /// Returns true if a client has sessions or opens.
@@ -271,6 +287,11 @@ pub(super) fn create_session(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     if flags & !SESSION_FLAGS != 0 {
         return Err(Status::INVAL.into());
     }
+    if !is_again {
+        slot_count = tables.slot_count_left();
+    }
+    // Before anything ends: a request that fails confirms no client.
+    let granted = grant(&fore, &back, slot_count)?;
     if row.word(client::STATE) == client::UNCONFIRMED {
         if turn.is_expired(row) {
             tables.end_client(row);
@@ -287,10 +308,6 @@ pub(super) fn create_session(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
             tables.end_client(before);
         }
     }
-    if !is_again {
-        slot_count = tables.slot_count_left();
-    }
-    let granted = grant(&fore, &back, slot_count)?;
     if !is_again {
         let (place, new) = place_session(turn, row)?;
         number = new;
@@ -328,24 +345,22 @@ pub(super) fn destroy_client(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     Ok(())
 }
 
-/// RECLAIM_COMPLETE. After that of one file system the client may open files, too: ESXi may send no other.
+/// RECLAIM_COMPLETE. After that of one file system the client may open files, too, since ESXi may send no other. Until then it
+/// reclaims others: ESXi sends it first.
 pub(super) fn reclaim_complete(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     let is_of_one = turn.args.flag();
     turn.args.check()?;
-    if is_of_one {
-        turn.object()?;
-    }
     let row = turn.client()?;
     let before = row.word(client::RECLAIMED);
-    if before == client::RECLAIMED_ALL && !is_of_one {
+    if is_of_one {
+        turn.object()?;
+        row.set(client::RECLAIMED, before.max(client::RECLAIMED_ONE));
+        return Ok(());
+    }
+    if before == client::RECLAIMED_ALL {
         return Err(Status::COMPLETE_ALREADY.into());
     }
     turn.record_client(row)?;
-    let all = if is_of_one {
-        client::RECLAIMED_ONE
-    } else {
-        client::RECLAIMED_ALL
-    };
-    row.set(client::RECLAIMED, before.max(all));
+    row.set(client::RECLAIMED, client::RECLAIMED_ALL);
     Ok(())
 }

@@ -22,15 +22,20 @@ impl Turn<'_, '_, '_, '_> {
     /// `GRACE`, `NO_GRACE`; the event that must come first.
     pub(super) fn check_reclaim(&mut self, reclaims: bool) -> Done {
         let (tables, now, own) = (self.tables, self.cx.now.secs(), self.client()?);
-        let is_back = own.word(client::RECLAIMED) != 0;
+        let reclaimed = own.word(client::RECLAIMED);
         if !reclaims {
             // RFC 8881 section 18.51.3: before RECLAIM_COMPLETE, the client reclaims only.
-            if !is_back {
+            if reclaimed == 0 {
                 return Err(Status::GRACE.into());
             }
             self.check_grace()?;
+            if reclaimed == client::RECLAIMED_ONE {
+                self.record_client(own)?;
+                own.set(client::RECLAIMED, client::RECORDED);
+            }
             return self.flush_records();
         }
+        let is_back = reclaimed > client::RECLAIMED_ONE;
         if is_back || !tables.is_grace(now) || !tables.may_reclaim(own.pair(client::OWNER)) {
             return Err(Status::NO_GRACE.into());
         }
@@ -62,9 +67,10 @@ impl Turn<'_, '_, '_, '_> {
         if self.records.is_none() {
             return Ok(());
         }
-        // Without a row the client goes on without a record.
         let Some(at) = locked(self.lock, || tables.put_record(owner)) else {
-            return Ok(());
+            // Clients that have not returned have all rows. At the end of the grace period they lose them.
+            self.flush_records()?;
+            return Err(Status::DELAY.into());
         };
         let start = tables.head.word(head::START);
         self.save(at as u32 + 1, &emit(owner, start))

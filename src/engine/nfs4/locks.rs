@@ -70,7 +70,6 @@ impl Turn<'_, '_, '_, '_> {
         range: Range,
     ) -> Option<(Open, Range)> {
         let tables = self.tables;
-        let [instance, _] = tables.instance();
         let number = own.word(client::NUMBER);
         let is_own = |row: Open| row.word(open::CLIENT) == number && row.pair(open::OWNER) == owner;
         loop {
@@ -80,9 +79,8 @@ impl Turn<'_, '_, '_, '_> {
                 Some((row, locks.find(|lock| lock.conflicts(range))?))
             });
             let (row, _) = found?;
-            match tables.client([instance, row.word(open::CLIENT)]) {
-                Some(client) if self.may_end(client) => tables.end_client(client),
-                _ => return found,
+            if !self.yields(row) {
+                return found;
             }
         }
     }

@@ -70,11 +70,6 @@ impl Turn<'_, '_, '_, '_> {
         }
     }
 
-    /// Returns true if others may have what a client holds: its lease has expired.
-    pub(super) fn may_end(&self, row: Client) -> bool {
-        self.is_expired(row) && !self.is_busy(self.tables.sessions_of(row), None)
-    }
-
     /// Opens a file for an owner of the client.
     fn add_open(
         &mut self,
@@ -94,13 +89,14 @@ impl Turn<'_, '_, '_, '_> {
             }
             !is_own && !Shares::of(row).fits(shares)
         }) {
-            let [instance, _] = tables.instance();
-            match tables.client([instance, other.word(open::CLIENT)]) {
-                Some(client) if self.may_end(client) => tables.end_client(client),
-                // The client reclaims.
-                _ if own.word(client::RECLAIMED) == 0 => return Err(Status::RECLAIM_CONFLICT),
-                _ => return Err(Status::SHARE_DENIED),
+            if self.yields(other) {
+                continue;
             }
+            return Err(match own.word(client::RECLAIMED) {
+                // The client reclaims.
+                0 | client::RECLAIMED_ONE => Status::RECLAIM_CONFLICT,
+                _ => Status::SHARE_DENIED,
+            });
         }
         let row = match found {
             Some(row) => {

@@ -43,10 +43,12 @@ impl Shares {
         }
     }
 
-    /// Returns true if the owner of an open has opened with this access, and with this denial.
+    /// Returns true if the owner of an open has opened with this access, and with this denial, and has all their bits now.
     pub(super) fn were_opened(self, row: Open) -> bool {
         let word = row.word(open::SHARES);
-        word >> (Self::ACCESSES + self.access) & word >> (Self::DENIALS + self.deny) & 1 != 0
+        let is_within = (self.access | self.deny << Self::DENY) & !word == 0;
+        let opened = word >> (Self::ACCESSES + self.access) & word >> (Self::DENIALS + self.deny);
+        is_within && opened & 1 != 0
     }
 }
 

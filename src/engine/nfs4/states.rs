@@ -98,12 +98,14 @@ impl Turn<'_, '_, '_, '_> {
     /// Checks that a state ID allows an access of the current object. Returns true if an open does, whatever the mode of the file.
     ///
     /// # Errors
-    /// `OPENMODE`: the open is not for this access; `LOCKED`: another open denies it to anonymous requests.
-    pub(super) fn check_state(&self, state: StateId, access: Access) -> Result<bool, Status> {
+    /// `OPENMODE`: the open is not for this access; `LOCKED`: another open denies it to anonymous requests; the event that must come
+    /// first.
+    pub(super) fn check_state(&mut self, state: StateId, access: Access) -> Result<bool, Fault> {
         if !matches!(state, StateId::ANONYMOUS | StateId::BYPASS) {
             let row = self.open_of_object(state)?;
             let open = self.tables.parent(row).ok_or(Status::BAD_STATEID)?;
-            return self.check_access(open, access).map(|()| true);
+            self.check_access(open, access)?;
+            return Ok(true);
         }
         self.check_grace()?;
         let asked = Shares {
@@ -113,11 +115,18 @@ impl Turn<'_, '_, '_, '_> {
         let bypasses = state == StateId::BYPASS && access == Access::Read;
         if self.tables.head.word(head::DENIALS) != 0 && !bypasses {
             let file = self.file()?;
-            let fits = |row| Shares::of(row).fits(asked);
-            if !locked(self.lock, || self.tables.opens_of(file).all(fits)) {
-                return Err(Status::LOCKED);
-            }
+            let denies = |row: &Open| !Shares::of(row).fits(asked);
+            locked(self.lock, || {
+                while let Some(other) = self.tables.opens_of(file).find(denies) {
+                    if !self.yields(other) {
+                        return Err(Status::LOCKED);
+                    }
+                }
+                Ok(())
+            })?;
         }
+        // The record of a client that ended here is lost before the file changes.
+        self.flush_records()?;
         Ok(false)
     }
 }

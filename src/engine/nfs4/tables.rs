@@ -28,7 +28,7 @@ pub(super) mod client {
     pub(in super::super) const SEQUENCE: usize = 8;
     /// The session that the last CREATE_SESSION made. 0: there was none.
     pub(in super::super) const SESSION: usize = 9;
-    /// [`RECLAIMED_ONE`] or [`RECLAIMED_ALL`] after RECLAIM_COMPLETE.
+    /// [`RECLAIMED_ONE`], [`RECORDED`] or [`RECLAIMED_ALL`] after RECLAIM_COMPLETE.
     pub(in super::super) const RECLAIMED: usize = 10;
     /// The group of addresses that its peer belongs to.
     pub(in super::super) const GROUP: usize = 11;
@@ -42,8 +42,10 @@ pub(super) mod client {
     pub(in super::super) const CONFIRMED: u32 = 2;
     /// The client has reclaimed all opens of a file system.
     pub(in super::super) const RECLAIMED_ONE: u32 = 1;
+    /// A client that has reclaimed those of a file system has opened something new, and has a record.
+    pub(in super::super) const RECORDED: u32 = 2;
     /// The client has reclaimed all its opens.
-    pub(in super::super) const RECLAIMED_ALL: u32 = 2;
+    pub(in super::super) const RECLAIMED_ALL: u32 = 3;
 }
 
 /// A session's row.
@@ -184,7 +186,7 @@ pub(super) mod head {
     pub(in super::super) const WORDS: usize = 19;
 }
 /// The number of the layout. A change of the rows' meaning counts it up; their sizes are added.
-const LAYOUT: u32 = (8 << 16) + SHARE_WORDS as u32;
+const LAYOUT: u32 = (9 << 16) + SHARE_WORDS as u32;
 /// Words for each client.
 const SHARE_WORDS: usize = client::WORDS
     + SESSION_SHARE * session::WORDS

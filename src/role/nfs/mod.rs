@@ -119,6 +119,7 @@ pub(super) fn add_tasks(
     options.versions.offer(&mut programs, tree, version_4);
     let server = Nfs {
         options,
+        is_shared,
         is_first,
         exported: upkeep.report(),
         rpcbind: Rpcbind::new(registered, network.is_own()),
@@ -179,6 +180,8 @@ pub(super) fn counts(network: &Network, tree: &Tree) -> Result<(usize, usize), F
 /// The server's sockets, registrations and reports.
 struct Nfs {
     options: &'static Options,
+    /// True if there are several NFS processes.
+    is_shared: bool,
     /// True in the first NFS process, which alone reports exports and ports.
     is_first: bool,
     exported: Report,
@@ -197,9 +200,10 @@ impl Server<Rpc> for Nfs {
         world: &mut World<'_>,
     ) -> Result<(), Fatal> {
         world.stats.watch_nfs4(rpc.programs.nfs4_counts());
-        let (port, state_dir) = (self.options.address.port(), self.options.exports.state_dir);
-        let versions = self.options.versions;
-        versions.keep_records(port, state_dir, &mut rpc.programs, self.is_first, world);
+        let (options, processes) = (self.options, [self.is_shared, self.is_first]);
+        let (port, state_dir) = (options.address.port(), options.exports.state_dir);
+        let versions = options.versions;
+        versions.keep_records(port, state_dir, &mut rpc.programs, processes, world);
         self.open_sockets(Sockets { rpc, served }, world)
     }
 

@@ -54,7 +54,7 @@ impl Versions {
         _port: u16,
         _state_dir: Option<&'static CStr>,
         _programs: &mut Programs,
-        _is_first: bool,
+        _processes: [bool; 2],
         _world: &mut World<'_>,
     ) {
     }

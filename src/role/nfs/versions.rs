@@ -10,7 +10,7 @@ use crate::engine::programs::Programs;
 use crate::event::Line;
 use crate::mem::{parts, scaled, words};
 use crate::os::files::{Directory, StateFile};
-use crate::sys;
+use crate::sys::{self, Errno};
 use crate::text::{Text, text};
 use crate::vfs::recent::{self, Recent};
 use crate::vfs::{FileId, Tree};
@@ -105,12 +105,13 @@ impl Versions {
     }
 
     /// Opens the file of records, and reads it. Without it clients reclaim nothing after a start, and none waits for others.
+    /// `processes`: true if there are several of NFS, and if this is the first one.
     pub(super) fn keep_records(
         self,
         port: u16,
         state_dir: Option<&'static CStr>,
         programs: &mut Programs,
-        is_first: bool,
+        [is_shared, is_first]: [bool; 2],
         world: &mut World<'_>,
     ) {
         // By another port clients do not find the server again.
@@ -121,11 +122,19 @@ impl Versions {
         let mut name = Line::default();
         name.raw(CLIENTS_FILE).number(port.into());
         let opened = Directory::open(path).and_then(|dir| StateFile::open(&dir, name.bytes()));
-        let file = match opened {
-            Ok(file) => file,
+        let opened = opened.and_then(|file| {
+            // Servers of one port and two addresses would overwrite each other's records. Processes of one server do not.
+            if !is_shared {
+                file.lock()?;
+            }
+            let content = file.read(world.tx)?;
+            Ok((file, content))
+        });
+        let (file, content) = match opened {
+            Ok(opened) => opened,
             Err(errno) => {
                 let what = text!("clients of NFS 4.1 lose their opens at a restart");
-                if is_first && state_dir.is_some() {
+                if is_first && (state_dir.is_some() || errno == Errno::BUSY) {
                     failed(what, path.to_bytes(), errno);
                 } else if is_first {
                     let why = text!("it cannot be opened; --state-dir names another");
@@ -136,7 +145,6 @@ impl Versions {
                 return;
             }
         };
-        let content = file.read(world.tx).unwrap_or_default();
         let (number, server) = (FileId(file.number()), world.tree.identity());
         let count = programs.keep_records(number, content, server, world.now);
         // The descriptor stays open as long as the process.

@@ -78,6 +78,12 @@ pub(super) fn state_is_saved_by_worker(bench: &mut dyn Bench) {
     assert_eq!(saved, Submitted::Done(Ok(())));
     own.read_exact_at(&mut read, 0).unwrap();
     assert_eq!(read, bytes);
+    // splice(2) to this file is EINVAL.
+    let name = "/proc/self/oom_score_adj";
+    let own = std::fs::OpenOptions::new().write(true).open(name).unwrap();
+    let content = std::fs::read(name).unwrap();
+    let saved = vfs.submit(Job::Save(FileId(own.as_raw_fd()), 0, &content));
+    assert_eq!(result(vfs, pending(saved).unwrap()), Ok(()));
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
     let saved = vfs.submit(Job::Save(FileId(full.unwrap().as_raw_fd()), 0, &[1]));
     assert!(result(vfs, pending(saved).unwrap()).is_err());

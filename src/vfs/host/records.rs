@@ -12,10 +12,18 @@ pub(super) enum PendingJob {
     Read,
     /// A WRITE; `Writes` has its pin, offset and pipe.
     Write,
-    /// A write to a file of the server's state, from this pipe.
-    Save(RawFd),
+    /// A write to a file of the server's state.
+    Save(Saving),
     /// The close of a removed file.
     Free,
+}
+
+/// A write to a file of the server's state: from this pipe, to this offset.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Saving {
+    pub(super) pipe: RawFd,
+    pub(super) file: RawFd,
+    pub(super) offset: u64,
 }
 
 /// The first `count` changes of an object.

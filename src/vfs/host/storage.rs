@@ -4,11 +4,13 @@ use super::super::jobs::{Ended, JobId, JobKind, Submitted};
 use super::super::{Extent, FileId, FsError, FsResult, Pin};
 use super::Host;
 use super::durable::Scheduled;
-use super::records::PendingJob;
+use super::records::{PendingJob, Saving};
+use crate::mem::Ends as _;
 use crate::sys;
 use crate::sys::linux::fs;
 use crate::sys::linux::workers::{FinishedJob, Work};
 use rustix::fd::AsRawFd as _;
+use rustix::io::Errno;
 
 impl Host {
     /// Has a worker read an extent into the page cache, if sendfile(2) would wait for the disk.
@@ -49,7 +51,11 @@ impl Host {
             len: bytes.len() as u32,
             user: None,
         };
-        let job = PendingJob::Save(pipe.as_raw_fd());
+        let job = PendingJob::Save(Saving {
+            pipe: pipe.as_raw_fd(),
+            file: file.0,
+            offset,
+        });
         let number = self.dirty.start_job(work, file.0, job)?;
         // `complete` closes it.
         pipe.leak();
@@ -67,9 +73,13 @@ impl Host {
                 (JobKind::Write, self.complete_write(worked.number, stored))
             }
             PendingJob::Free => return None,
-            PendingJob::Save(pipe) => {
-                fs::close(pipe);
-                (JobKind::Save, worked.outcome.result.map_err(FsError::from))
+            PendingJob::Save(saving) => {
+                // EINVAL: not every file system has splice(2).
+                let outcome = &worked.outcome;
+                let again = |failure| saving.copy_rest(outcome.stored, failure);
+                let done = outcome.result.or_else(again);
+                fs::close(saving.pipe);
+                (JobKind::Save, done.map_err(FsError::from))
             }
         };
         Some(Ended { id, kind, result })
@@ -111,6 +121,24 @@ impl Host {
             if let Some(ended) = self.complete(&worked) {
                 each(ended);
             }
+        }
+    }
+}
+
+impl Saving {
+    /// Writes in place the rest of the pipe, whose other end is closed, after a worker has stored `stored` bytes and failed.
+    #[cold]
+    fn copy_rest(self, stored: u32, failure: Errno) -> Result<(), Errno> {
+        let mut bytes = [0; 512];
+        let (mut at, mut done) = (self.offset + u64::from(stored), Err(failure));
+        loop {
+            let len = fs::read(self.pipe, &mut bytes)?;
+            if len == 0 {
+                return done;
+            }
+            fs::pwrite::<Errno>(self.file, at, bytes.head(len))?;
+            at += len as u64;
+            done = Ok(());
         }
     }
 }

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use cases::nfs4::opens::{close, open};
 use cases::nfs4::{Op, Peer, op, status, with};
 use std::fs;
+use std::net::Ipv4Addr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -37,6 +38,11 @@ impl Scene {
 
     /// Starts a server.
     fn start(&self) -> Result<Server> {
+        self.start_at(Ipv4Addr::LOCALHOST)
+    }
+
+    /// Starts a server at this address.
+    fn start_at(&self, address: Ipv4Addr) -> Result<Server> {
         let state = self.state.path().display().to_string();
         let mut arguments = ["--nfs-versions", "4.1", "--state-dir", &state].to_vec();
         if self.role == "serve" {
@@ -44,6 +50,7 @@ impl Scene {
         }
         Server::start(ServerOptions {
             role: self.role,
+            address,
             port: self.port.number(),
             key_file: Some(self.state.path().join("key")),
             arguments: arguments.into_iter().map(Into::into).collect(),
@@ -166,6 +173,32 @@ fn strangers_wait_for_absent_clients_no_longer_than_the_lease() -> Result<()> {
         Ok(())
     })?;
     // The absent client has no record any more.
+    server.terminate()?;
+    ensure!(awaited(&scene.start()?)? == 1);
+    Ok(())
+}
+
+/// A second server of the same port and directory, at another address, leaves the records of the first one alone, and says so.
+#[test]
+fn second_server_leaves_the_records_alone() -> Result<()> {
+    let scene = Scene::new("nfs")?;
+    let server = scene.start()?;
+    scene.with(&server, "known", |known| {
+        ensure!(complete(known)? == status::OK && open_file(known, false)? == status::OK);
+        Ok(())
+    })?;
+    let other = scene.start_at(Ipv4Addr::new(127, 0, 0, 2))?;
+    let lines = other.lines();
+    let is_locked = lines
+        .iter()
+        .any(|line| line.contains("a running server has locked it"));
+    ensure!(awaited(&other)? == 0 && is_locked, "{lines:?}");
+    scene.with(&other, "stranger", |stranger| {
+        ensure!(complete(stranger)? == status::OK);
+        ensure!(open_file(stranger, false)? == status::OK);
+        Ok(())
+    })?;
+    other.terminate()?;
     server.terminate()?;
     ensure!(awaited(&scene.start()?)? == 1);
     Ok(())

@@ -1,6 +1,6 @@
 //! The grace period after a start, and the records of clients: a double of the disk has the file.
 
-use super::{ROOT, Server};
+use super::{CLIENTS, ROOT, Server};
 use crate::engine::testing::tree::Tree;
 use crate::time::Instant;
 use crate::vfs::{FileId, FsError};
@@ -139,6 +139,32 @@ fn grace_ends_after_the_lease_or_twice_of_it() {
     }
 }
 
+/// RECLAIM_COMPLETE of one file system ends neither the reclaims of its client nor the grace period. A client that sends no other has
+/// a record when it opens something new.
+#[test]
+fn reclaim_of_one_file_system_goes_on() {
+    for sends_other in [true, false] {
+        let (mut server, _) = started(100, &recorded(&["esx"]));
+        let [mut esx, mut new] = ["esx", "new"].map(|name| client(&mut server, name));
+        complete(&mut server, &mut new);
+        for _ in 0..2 {
+            let of_one = with(op::RECLAIM_COMPLETE, &[1]);
+            assert_eq!(of_file(&mut server, &mut esx, of_one), Status::OK);
+            assert_eq!(reclaim(&mut server, &mut esx, 0), Status::OK);
+            assert_eq!(open_new(&mut server, &mut new), Status::GRACE);
+            assert_eq!(open_new(&mut server, &mut esx), Status::GRACE);
+        }
+        match sends_other {
+            true => complete(&mut server, &mut esx),
+            false => server.now = Instant::from_ms(131_000),
+        }
+        assert_eq!(reclaim(&mut server, &mut esx, 0), Status::NO_GRACE);
+        assert_eq!(open_new(&mut server, &mut esx), Status::OK);
+        assert_eq!(open_new(&mut server, &mut new), Status::OK);
+        assert_eq!(started(200, &content(&server)).1, 2);
+    }
+}
+
 /// A stop in the grace period: clients may reclaim that returned, and those that did not.
 #[test]
 fn second_start_in_grace_awaits_all() {
@@ -203,6 +229,44 @@ fn ended_clients_lose_their_records() {
     assert_eq!(server.ask(&[with(op::DESTROY_CLIENTID, &id)]).status, 0);
     assert_eq!(started(200, &content(&server)).1, 2);
     server.now = Instant::from_ms(140_000);
+    assert_eq!(open_new(&mut server, &mut new), Status::OK);
+    assert_eq!(started(200, &content(&server)).1, 1);
+}
+
+/// The denials of a client end with its lease for requests without an open, too, and its record ends with them.
+#[test]
+fn expired_clients_deny_nothing() {
+    let (mut server, _) = started(100, &[]);
+    let [mut silent, mut new] = ["silent", "new"].map(|name| client(&mut server, name));
+    for client in [&mut silent, &mut new] {
+        complete(&mut server, client);
+    }
+    let denies = open("o", 1, 3, None);
+    assert_eq!(of_file(&mut server, &mut silent, denies), Status::OK);
+    for (secs, status, count) in [(130, Status::LOCKED, 2), (131, Status::OK, 1)] {
+        server.now = Instant::from_ms(secs * 1000);
+        assert_eq!(of_file(&mut server, &mut new, read_by(NOBODY)), status);
+        assert_eq!(started(200, &content(&server)).1, count);
+    }
+}
+
+/// Absent clients have all rows of records: a new client has its record when they have lost theirs.
+#[test]
+fn client_without_a_row_waits_for_its_record() {
+    let names: Vec<String> = (0..CLIENTS).map(|number| format!("{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let (mut server, count) = started(100, &recorded(&names));
+    assert_eq!(count as usize, CLIENTS);
+    let mut new = client(&mut server, "new");
+    for (secs, status) in [
+        (129, Status::DELAY),
+        (130, Status::DELAY),
+        (131, Status::OK),
+    ] {
+        server.now = Instant::from_ms(secs * 1000);
+        let done = ask(&mut server, &mut new, &[with(op::RECLAIM_COMPLETE, &[0])]);
+        assert_eq!(done, status, "at {secs} s");
+    }
     assert_eq!(open_new(&mut server, &mut new), Status::OK);
     assert_eq!(started(200, &content(&server)).1, 1);
 }

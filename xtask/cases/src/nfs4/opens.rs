@@ -152,6 +152,8 @@ fn shares(peer: &mut Peer<'_>) -> Result<()> {
         ("b", Open(READ, NONE), OK),
         ("b", Open(READ, READ), SHARE_DENIED),
         ("a", Downgrade(READ, NONE), OK),
+        // A downgrade takes no bits back.
+        ("a", Downgrade(READ, WRITE), INVAL),
         ("a", Downgrade(READ, READ), INVAL),
         ("a", Downgrade(WRITE, NONE), INVAL),
         ("a", Downgrade(NONE, NONE), INVAL),

@@ -35,6 +35,10 @@ pub(super) const CASES: &[Case] = &[
     ),
     ("CSESS22, CSESS25 to CSESS28: limits", create_limits),
     (
+        "a CREATE_SESSION that fails ends no earlier client",
+        create_failed,
+    ),
+    (
         "EID8, CSESS23, DESCID7, DSESS9005: operations that stand alone",
         alone,
     ),
@@ -214,6 +218,23 @@ fn create_limits(peer: &mut Peer<'_>) -> Result<()> {
         &peer.next(&[&[vec![ROOT]], &long[..]].concat())?,
         REP_TOO_BIG,
     )
+}
+
+/// A client that restarted keeps its earlier sessions until it has a new one.
+fn create_failed(peer: &mut Peer<'_>) -> Result<()> {
+    peer.begun()?;
+    let again = peer.client("owner", 2)?;
+    for (fore, status) in [
+        ([0, 20, 8192, 8192, 8, 1], TOOSMALL),
+        ([0, 8192, 8192, 8192, 8, 0], INVAL),
+    ] {
+        peer.expect(&[create_session(again, 1, &fore)], status)?;
+        check(&peer.next(&[vec![ROOT]])?, OK)?;
+    }
+    let (first, sequence) = (peer.session, peer.sequence);
+    peer.begin(again, 1, &FORE)?;
+    (peer.session, peer.sequence) = (first, sequence);
+    check(&peer.next(&[vec![ROOT]])?, BADSESSION)
 }
 
 fn alone(peer: &mut Peer<'_>) -> Result<()> {
