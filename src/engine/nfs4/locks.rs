@@ -132,9 +132,14 @@ impl Turn<'_, '_, '_, '_> {
         }
     }
 
-    /// Makes room for the rows that a change adds.
+    /// Makes room for a change that ends with more rows than before.
     fn make_lock_room(&mut self, own: Client) -> Result<(), Status> {
         self.make_room(own, Tables::lock_counts, client::LOCKS)?;
+        self.check_lock_rows()
+    }
+
+    /// Fails unless the rows are free that a change adds before it removes others.
+    fn check_lock_rows(&self) -> Result<(), Status> {
         let [_, free] = self.tables.lock_counts();
         match free < ROWS_ADDED {
             true => Err(Status::DELAY),
@@ -222,13 +227,14 @@ pub(super) fn unlock(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     let state = turn.parse_state()?;
     let range = turn.parse_range(is_exclusive)?;
     let row = turn.lock_state_by(state)?;
-    let [_, free] = turn.tables.lock_counts();
-    if free < ROWS_ADDED {
-        // A range that is split takes a row more. The whole locks of an owner can always be ended.
-        let is_cut = |lock: Range| lock.first < range.first || lock.last > range.last;
-        if turn.tables.locks_of(row).any(is_cut) {
-            return Err(Status::DELAY.into());
-        }
+    let locks = turn.tables.locks_of(row);
+    let left = locks.map(|lock| lock.count_left(range)).max();
+    match left {
+        // Two locks take the place of one.
+        Some(2) => turn.make_lock_room(turn.client()?)?,
+        Some(1) => turn.check_lock_rows()?,
+        // The whole locks of an owner can always be ended.
+        _ => {}
     }
     turn.tables.unlock(row, range, None);
     turn.put_lock_state(row);

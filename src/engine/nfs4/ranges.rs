@@ -57,6 +57,14 @@ impl Range {
         });
         before.into_iter().chain(after)
     }
+
+    /// The number of locks that remain of this one after another range is unlocked, if it is cut.
+    pub(super) fn count_left(self, other: Self) -> usize {
+        match self.overlaps(other) {
+            true => self.without(other).count(),
+            false => 0,
+        }
+    }
 }
 
 impl Tables {

@@ -24,6 +24,7 @@ use cases::nfs4::{
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 mod grace;
+mod locks;
 mod streams;
 
 const CLIENTS: usize = 16;
