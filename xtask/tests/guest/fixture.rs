@@ -102,7 +102,7 @@ impl Fixture {
 
     /// As [`Self::with_options`], for the existing directory `parent`/export.
     pub fn existing(world: &World, parent: &Path, options: ServerOptions) -> Result<Self> {
-        let port = Port::reserve()?;
+        let port = world.reserve()?;
         let mut fixture = Self {
             options: ServerOptions {
                 port: port.number(),

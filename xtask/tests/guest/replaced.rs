@@ -7,7 +7,6 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use xtask::machines::port::Port;
 use xtask::machines::server::{ServerOptions, public_dir};
 use xtask::testing::is_full_run;
 
@@ -44,7 +43,7 @@ pub fn file_replaced_by_the_host_is_read(world: &mut World) -> Result<()> {
         ["path", "1"],
         ["path", "2"],
     ] {
-        let (directory, port) = (public_dir()?, Port::reserve()?);
+        let (directory, port) = (public_dir()?, world.reserve()?);
         let [handles, loops] = words;
         let arguments = ["--no-mdns", "--handles", handles, "--loops", loops];
         let server = world.serve(ServerOptions {

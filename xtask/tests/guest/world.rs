@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 use xtask::build::Arch;
+use xtask::machines::port::Port;
 use xtask::machines::qemu::tap::Tap;
 use xtask::machines::qemu::{self, Guest};
 use xtask::machines::server::{self, Namespace, Server, ServerOptions, public_dir};
@@ -59,6 +60,12 @@ impl World {
     /// Boots another guest in the same namespace.
     pub fn boot(&self) -> Result<Guest> {
         self.namespace.run(|| Guest::boot(MACHINE))
+    }
+
+    /// Reserves a port in the guest's namespace. The network of a guest connects to a server's port also while no server listens, and
+    /// would otherwise once connect to itself.
+    pub fn reserve(&self) -> Result<Port> {
+        self.namespace.run(Port::reserve)
     }
 
     /// Starts another server in the guest's namespace.

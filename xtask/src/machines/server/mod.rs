@@ -14,8 +14,10 @@ pub use process::{Process, message};
 use crate::build::{self, Arch};
 use crate::clients::nfs::Client;
 use crate::machines::lockdown::calls;
+use crate::machines::wait_for;
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::{Deref, DerefMut};
@@ -254,9 +256,20 @@ impl Server {
         Ok((self.connect()?, root))
     }
 
-    /// Kills the server by SIGKILL and waits for its end.
+    /// Kills the server and the loops of `serve` by SIGKILL, and waits until no port of theirs is open.
     pub fn kill(self) -> Result<()> {
-        self.end_by(Signal::SIGKILL).map(drop)
+        let loops = self.children()?;
+        self.end_by(Signal::SIGKILL)?;
+        for &pid in &loops {
+            // A loop ends by itself, too, when its supervisor has ended.
+            let _ = kill(Pid::from_raw(pid.try_into()?), Signal::SIGKILL);
+        }
+        let is_running = |pid: &u32| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status"));
+            status.is_ok_and(|status| !status.contains("\nState:\tZ"))
+        };
+        let ended = || Ok((!loops.iter().any(is_running)).then_some(()));
+        wait_for(END_MAX, ended)?.context("loops of a killed server do not end")
     }
 
     /// Ends the server by SIGTERM. Returns the exit status and the time it took; an error after five seconds.
