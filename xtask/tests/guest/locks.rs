@@ -13,10 +13,10 @@ use crate::world::World;
 /// Additions that a program makes before it says so.
 const ADDED: usize = 10;
 
-/// What is killed, and how often.
+/// The process that is killed, and how often.
 #[derive(Clone, Copy, Debug)]
 enum Kills {
-    /// One of two loops, which the supervisor restarts. Clients keep their locks.
+    /// A loop of two, which the supervisor restarts. Clients keep their locks.
     Loop,
     /// The whole server, which starts again. Clients reclaim their locks.
     Server,
@@ -100,7 +100,7 @@ fn kill(
     Ok(())
 }
 
-/// Ends the programs of a guest, `side` first, and prints what they have printed.
+/// Ends the programs of a guest, `side` first, and prints their output.
 const END: &str = "kill $(cat /run/side); sleep 1; touch /run/end
     until grep -q ended /run/counts; do sleep 0.2; done; grep -v ended /run/counts";
 

@@ -267,7 +267,7 @@ fn flood_state(
 }
 
 /// Has three addresses ask for 102,000 opens or locks. Meanwhile a client of another address makes a request of these operations
-/// on the file, which must succeed within a second. The table of what is asked for must be filled by more than half.
+/// on the file, which must succeed within a second. They must fill more than half of the table.
 fn check_beside(floods: [&'static Flood; 3], honest: &[Op]) -> Result<()> {
     let directory = public_dir()?;
     let (file, top) = (directory.path().join("file"), directory.path().display());

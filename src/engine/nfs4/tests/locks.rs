@@ -1,4 +1,4 @@
-//! Locks of clients that ask for more than their share: what is left for others, and which rows are free again.
+//! Locks of clients that ask for more than their share: rows that are left for others, and rows that are free again.
 
 use super::{ROOT, Server};
 use crate::time::Instant;
