@@ -144,6 +144,11 @@ impl Guest {
         Ok(text)
     }
 
+    /// The process id of QEMU.
+    pub fn pid(&self) -> u32 {
+        self.qemu.id()
+    }
+
     /// The disk of the machine, served by this process.
     pub fn disk(&self) -> Result<&Disk> {
         self.disk.as_ref().context("this machine has no disk")

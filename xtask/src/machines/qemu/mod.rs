@@ -83,7 +83,7 @@ pub fn tap(name: &str) -> String {
 }
 
 /// Debian packages that contain the emulator and the files of an initramfs.
-const PACKAGES: [&str; 7] = [
+const PACKAGES: [&str; 8] = [
     "qemu-system-x86",
     "busybox-static",
     "nfs-common",
@@ -91,6 +91,7 @@ const PACKAGES: [&str; 7] = [
     "strace",
     "klibc-utils",
     "sqlite3",
+    "nfs-kernel-server",
 ];
 
 /// The contents of a machine's file, qemu/MACHINE.toml.

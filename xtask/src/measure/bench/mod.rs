@@ -46,6 +46,8 @@ pub struct Args {
 enum Bench {
     /// The NFSv3 server
     Nfs(nfs::Args),
+    /// The NFS 4.1 server beside Linux's own, each in an emulated machine
+    Knfsd(nfs::knfsd::Args),
     /// The SFTP server
     Sftp(sftp::Args),
     /// The HTTP server
@@ -146,6 +148,7 @@ pub fn main(args: Args) -> Result<()> {
     };
     match bench {
         Bench::Nfs(args) => nfs::main(&args),
+        Bench::Knfsd(args) => nfs::knfsd::main(&args),
         Bench::Sftp(args) => sftp::main(&args),
         Bench::Http(args) => http::main(&args),
         Bench::Mdns(args) => mdns::main(&args),

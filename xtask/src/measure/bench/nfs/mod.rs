@@ -3,6 +3,7 @@
 
 pub mod connection;
 pub mod ganesha;
+pub mod knfsd;
 mod version4;
 pub mod workload;
 pub mod writing;

@@ -84,13 +84,14 @@ impl Session {
         };
         let opened = state(&big, &[open("bench", 1, 0, None)])?;
         let writes = state(&standing, &[open("bench", 2, 0, None)])?;
-        let locked = [
-            open("locker", 1, 0, None),
-            lock_new(READ_LOCK, RANGE, CURRENT, "bench"),
-        ];
         // With the sequence number 0, a state ID is the most recent one.
         let newest = |[_, a, b, c]: [u32; 4]| [0, a, b, c];
-        let locks = files.iter().map(|file| Ok(newest(state(file, &locked)?)));
+        // The lock names the open's state ID: Linux's server knows none of the same COMPOUND.
+        let locks = files.iter().map(|file| {
+            let opened = state(file, &[open("locker", 1, 0, None)])?;
+            let locked = state(file, &[lock_new(READ_LOCK, RANGE, opened, "bench")])?;
+            anyhow::Ok(newest(locked))
+        });
         let locks = locks.collect::<Result<_>>()?;
         let mut sequences = [0; DEPTH];
         sequences[0] = peer.sequence;
