@@ -200,7 +200,11 @@ pub(super) fn lock(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
         turn.put_lock_state(row);
         Ok(())
     })?;
-    turn.flush_records()
+    match turn.flush_records() {
+        // DELAY would have the client ask again, with the state ID that it had before.
+        Err(Fault::Again(_)) if !turn.may_wait() => Ok(()),
+        done => done,
+    }
 }
 
 /// LOCKT.
@@ -236,7 +240,7 @@ pub(super) fn unlock(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
         // The whole locks of an owner can always be ended.
         _ => {}
     }
-    turn.tables.unlock(row, range, None);
+    turn.tables.unlock(row, range);
     turn.put_lock_state(row);
     Ok(())
 }

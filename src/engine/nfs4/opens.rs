@@ -1,7 +1,8 @@
 //! The table of opens. Opens keep the hash of a file's handle, never a descriptor, so that they outlive the server's process.
 //!
 //! An open is in the chain that its file's hash selects; free rows are a chain, too. A row is linked and unlinked by one store, so a
-//! server that is killed leaves every chain whole; a row that it leaves in none is found by [`Tables::mend_opens`] of the next one.
+//! server that is killed leaves every chain whole; a row that it leaves in none is found by [`Tables::mend_opens`] of the next one. A
+//! row counts, by one store, from the time when it is linked until it is to be unlinked.
 
 use super::tables::{Client, Open, Tables, Words as _, client, head, open};
 use crate::wire::nfs4::StateId;
@@ -99,7 +100,7 @@ impl Tables {
     /// The opens of a file, and its lock states.
     pub(super) fn opens_of(&self, file: [u32; 2]) -> impl Iterator<Item = Open> {
         let rows = self.chained(self.chains.word(self.chain(file)));
-        rows.filter(move |row| row.pair(open::FILE) == file)
+        rows.filter(move |row| row.pair(open::FILE) == file && row.word(open::CLIENT) != 0)
     }
 
     /// The rows that were used once.
@@ -156,20 +157,16 @@ impl Tables {
                 row
             }
         };
-        self.count(head::SERIAL, 1);
-        let number = client.word(client::NUMBER);
-        let words = [
-            [self.head.word(head::SERIAL), 0],
-            owner,
-            file,
-            [1, shares.word(0, true)],
-        ];
+        // 0 stands for no open.
+        let serial = self.head.word(head::SERIAL).wrapping_add(1).max(1);
+        self.head.set(head::SERIAL, serial);
+        let words = [[serial, 0], owner, file, [1, shares.word(0, true)]];
         row.set_all(open::SERIAL, words.as_flattened());
         let parent = parent.map_or(0, |parent| parent.word(open::SERIAL));
         row.set_all(open::REQUEST, &[request, parent, 0]);
-        // From this store on, the row counts.
-        row.set(open::CLIENT, number);
         self.link(row);
+        // From this store on, the row counts.
+        row.set(open::CLIENT, client.word(client::NUMBER));
         self.count_open(row, 1);
         Some(row)
     }
@@ -214,17 +211,42 @@ impl Tables {
         rows.find(|open| open.word(open::SERIAL) == parent)
     }
 
-    /// Removes a row.
-    pub(super) fn end_row(&self, row: Open) {
-        let (own, next) = (self.index(row) + 1, row.word(open::NEXT));
-        let chain = self.chain(row.pair(open::FILE));
-        let mut rows = self.chained(self.chains.word(chain));
-        match rows.find(|before| before.word(open::NEXT) == own) {
-            Some(before) => before.set(open::NEXT, next),
-            None => self.chains.set(chain, next),
+    /// Removes the rows of a chain for which `is_meant` returns true, with their locks.
+    fn end_rows(&self, chain: usize, is_meant: &dyn Fn(Open) -> bool) {
+        let mut link = self.chains.get(chain..).unwrap_or_default();
+        for _ in 0..self.opens.len() {
+            let Some(row) = self.linked(link.word(0)) else {
+                return;
+            };
+            if row.word(open::CLIENT) == 0 || !is_meant(row) {
+                link = &row[open::NEXT..];
+                continue;
+            }
+            self.end_locks(row);
+            self.count_open(row, u32::MAX);
+            // From this store on, the row does not count.
+            row.set(open::CLIENT, 0);
+            link.set(0, row.word(open::NEXT));
+            self.free(row);
         }
-        self.count_open(row, u32::MAX);
-        self.free(row);
+    }
+
+    /// Removes an open with its lock states, or a lock state.
+    pub(super) fn end_open(&self, row: Open) {
+        let serial = row.word(open::SERIAL);
+        let is_its = |other: Open| core::ptr::eq(other, row) || other.word(open::PARENT) == serial;
+        self.end_rows(self.chain(row.pair(open::FILE)), &is_its);
+    }
+
+    /// Removes the opens of a client.
+    pub(super) fn end_opens(&self, client: Client) {
+        let number = client.word(client::NUMBER);
+        for chain in 0..self.chains.len() {
+            if client.word(client::OPENS) == 0 {
+                break;
+            }
+            self.end_rows(chain, &|row| row.word(open::CLIENT) == number);
+        }
     }
 
     /// Makes a row free that is in no chain.
@@ -259,7 +281,7 @@ impl Tables {
         }
         let orphan = |row: &Open| row.word(open::CLIENT) != 0 && self.parent(row).is_none();
         for row in self.touched().filter(orphan) {
-            self.end_row(row);
+            self.end_open(row);
         }
     }
 }
@@ -353,6 +375,24 @@ mod tests {
                 model.retain(|[client, ..], _| *client != number);
             }
             check(&model);
+        }
+    }
+
+    /// Serial numbers of opens start again after the last one; none of them is that of no open.
+    #[test]
+    fn serial_numbers_start_again() {
+        let tables = Tables::new(words(word_count(CLIENTS)), [5, 6]);
+        let own = &tables.clients[0];
+        own.set_all(client::NUMBER, &[4, client::CONFIRMED]);
+        tables.head.set(head::SERIAL, u32::MAX - 1);
+        let shares = Shares { access: 1, deny: 0 };
+        let add = |owner| tables.add_open(own, [owner, 0], [0, 7], shares, 1, None);
+        for owner in 1..5 {
+            add(owner);
+        }
+        for left in (0..4).rev() {
+            tables.end_open(tables.opens_of([0, 7]).next().unwrap());
+            assert_eq!(tables.opens_of([0, 7]).count(), left);
         }
     }
 }

@@ -5,7 +5,8 @@
 //! that there were, or those that there will be, and the request that is repeated removes the rest.
 
 use super::clients::halves;
-use super::tables::{Client, Lock, Open, Tables, Words as _, client, head, lock, open};
+use super::tables::{Lock, Open, Tables, Words as _, client, head, lock, open};
+use core::sync::atomic::AtomicU32;
 
 /// Locked bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,6 +18,12 @@ pub(super) struct Range {
 }
 
 impl Range {
+    const ALL: Self = Self {
+        first: 0,
+        last: u64::MAX,
+        is_exclusive: false,
+    };
+
     fn of(row: Lock) -> Self {
         let long = |at| {
             let [high, low] = row.pair(at);
@@ -84,7 +91,9 @@ impl Tables {
     fn lock_rows(&self, state: Open) -> impl Iterator<Item = Lock> {
         let tables = *self;
         let next = move |row: &Lock| tables.lock_at(row.word(lock::NEXT));
-        core::iter::successors(self.lock_at(state.word(open::LOCKS)), next).take(self.locks.len())
+        let rows = core::iter::successors(self.lock_at(state.word(open::LOCKS)), next);
+        let rows = rows.take(self.locks.len());
+        rows.filter(|row| row.word(lock::STATE) != 0)
     }
 
     /// The locks of a lock state.
@@ -110,8 +119,8 @@ impl Tables {
         }
     }
 
-    /// Adds a lock. Does nothing if the table is full.
-    fn add_lock(&self, state: Open, range: Range) -> Option<Lock> {
+    /// Adds a lock, at a link of the chain of its state. Does nothing if the table is full.
+    fn add_lock(&self, link: &[AtomicU32], state: Open, range: Range) -> Option<Lock> {
         let free = self.lock_at(self.head.word(head::LOCKS_FREE));
         let row = match free {
             Some(row) => {
@@ -129,34 +138,17 @@ impl Tables {
         row.set_all(lock::FIRST, all.as_flattened());
         row.set(lock::EXCLUSIVE, range.is_exclusive.into());
         row.set(lock::SERIAL, state.word(open::SERIAL));
+        self.link_lock(link, row);
         // From this store on, the row counts.
         row.set(lock::STATE, self.index(state) + 1);
-        self.link_lock(state, row);
         self.count_lock(state, 1);
         Some(row)
     }
 
-    /// Puts a lock in front of the chain of its state.
-    fn link_lock(&self, state: Open, row: Lock) {
-        row.set(lock::NEXT, state.word(open::LOCKS));
-        state.set(open::LOCKS, self.lock_link(row));
-    }
-
-    /// Removes a lock.
-    fn end_lock(&self, state: Open, row: Lock) {
-        let (own, next) = (self.lock_link(row), row.word(lock::NEXT));
-        let mut rows = match state.word(open::LOCKS) == own {
-            true => None,
-            false => Some(self.lock_rows(state)),
-        }
-        .into_iter()
-        .flatten();
-        match rows.find(|before| before.word(lock::NEXT) == own) {
-            Some(before) => before.set(lock::NEXT, next),
-            None => state.set(open::LOCKS, next),
-        }
-        self.count_lock(state, u32::MAX);
-        self.free_lock(row);
+    /// Puts a lock at a link of the chain of its state.
+    fn link_lock(&self, link: &[AtomicU32], row: Lock) {
+        row.set(lock::NEXT, link.word(0));
+        link.set(0, self.lock_link(row));
     }
 
     /// Makes a row free that is in no chain.
@@ -166,17 +158,36 @@ impl Tables {
         self.head.set(head::LOCKS_FREE, self.lock_link(row));
     }
 
-    /// Unlocks a range of a lock state, save the row `but`. At least two rows must be free.
-    pub(super) fn unlock(&self, state: Open, range: Range, but: Option<Lock>) {
-        let is_meant = |row: &Lock| {
-            Range::of(row).overlaps(range) && !but.is_some_and(|but| core::ptr::eq(but, *row))
-        };
-        while let Some(row) = self.lock_rows(state).find(is_meant) {
-            for rest in Range::of(row).without(range) {
-                self.add_lock(state, rest);
+    /// Unlocks a range of those locks of a state for which `is_meant` returns true. At least two rows must be free.
+    fn cut(&self, state: Open, range: Range, is_meant: &dyn Fn(Lock) -> bool) {
+        let mut link: &[AtomicU32] = &state[open::LOCKS..];
+        // The parts of one lock that remain are passed, too.
+        for _ in 0..self.locks.len() + 2 {
+            let Some(row) = self.lock_at(link.word(0)) else {
+                return;
+            };
+            let own = Range::of(row);
+            if row.word(lock::STATE) == 0 || !own.overlaps(range) || !is_meant(row) {
+                link = &row[lock::NEXT..];
+                continue;
             }
-            self.end_lock(state, row);
+            for rest in own.without(range) {
+                // A server that was killed here may have added it.
+                if !self.locks_of(state).any(|lock| lock == rest) {
+                    self.add_lock(&row[lock::NEXT..], state, rest);
+                }
+            }
+            self.count_lock(state, u32::MAX);
+            // From this store on, the row does not count.
+            row.set(lock::STATE, 0);
+            link.set(0, row.word(lock::NEXT));
+            self.free_lock(row);
         }
+    }
+
+    /// Unlocks a range of a lock state. At least two rows must be free.
+    pub(super) fn unlock(&self, state: Open, range: Range) {
+        self.cut(state, range, &|_| true);
     }
 
     /// Locks a range, whatever others have. At least three rows must be free.
@@ -186,55 +197,20 @@ impl Tables {
             all.first = all.first.min(own.first);
             all.last = all.last.max(own.last);
         }
-        let Some(added) = self.add_lock(state, all) else {
+        let Some(added) = self.add_lock(&state[open::LOCKS..], state, all) else {
             return;
         };
-        // Locks of the other kind lose the range; those of this kind are within `all`.
-        self.unlock(state, range, Some(added));
-        let is_within = |row: &Lock| {
-            let own = Range::of(row);
-            own.is_exclusive == all.is_exclusive
-                && all.first <= own.first
-                && own.last <= all.last
-                && !core::ptr::eq(added, *row)
-        };
-        while let Some(row) = self.lock_rows(state).find(is_within) {
-            self.end_lock(state, row);
-        }
+        // Locks of the other kind lose the range; those of this kind are parts of the new one.
+        let is_other = |row: Lock| row.word(lock::EXCLUSIVE) != added.word(lock::EXCLUSIVE);
+        self.cut(state, range, &is_other);
+        self.cut(state, all, &|row| {
+            !is_other(row) && !core::ptr::eq(added, row)
+        });
     }
 
     /// Removes all locks of a lock state.
     pub(super) fn end_locks(&self, state: Open) {
-        while let Some(row) = self.lock_at(state.word(open::LOCKS)) {
-            self.end_lock(state, row);
-        }
-    }
-
-    /// Removes an open with its lock states, or a lock state.
-    pub(super) fn end_open(&self, row: Open) {
-        let (serial, file) = (row.word(open::SERIAL), row.pair(open::FILE));
-        self.end_locks(row);
-        self.end_row(row);
-        while let Some(state) = self
-            .opens_of(file)
-            .find(|state| state.word(open::PARENT) == serial)
-        {
-            self.end_locks(state);
-            self.end_row(state);
-        }
-    }
-
-    /// Removes the opens of a client.
-    pub(super) fn end_opens(&self, client: Client) {
-        let number = client.word(client::NUMBER);
-        for row in self.touched() {
-            if client.word(client::OPENS) == 0 {
-                break;
-            }
-            if row.word(open::CLIENT) == number {
-                self.end_open(row);
-            }
-        }
+        self.unlock(state, Range::ALL);
     }
 
     /// Makes all chains and counts of opens and locks from the rows.
@@ -267,7 +243,7 @@ impl Tables {
             };
             match state.filter(is_its) {
                 Some(state) => {
-                    self.link_lock(state, row);
+                    self.link_lock(&state[open::LOCKS..], row);
                     self.count_lock(state, 1);
                 }
                 None => self.free_lock(row),
@@ -279,9 +255,10 @@ impl Tables {
 #[cfg(test)]
 mod tests {
     use super::super::opens::Shares;
-    use super::super::tables::word_count;
+    use super::super::tables::{kills, word_count};
     use super::*;
     use crate::mem::words;
+    use core::sync::atomic::Ordering::Relaxed;
 
     const CLIENTS: usize = 4;
     const BYTES: usize = 24;
@@ -348,7 +325,7 @@ mod tests {
             let of = range(first, last, is_exclusive);
             match random(3) {
                 0 => {
-                    tables.unlock(states[at], of, None);
+                    tables.unlock(states[at], of);
                     model[at][first..=last].fill(None);
                 }
                 _ => {
@@ -370,5 +347,95 @@ mod tests {
         }
         tables.end_open(parent.unwrap());
         assert_eq!((tables.lock_counts()[0], tables.open_counts()[0]), (0, 0));
+    }
+
+    /// The strongest lock of each byte. 0: none; 1: for reading; 2: for writing.
+    fn strengths(tables: &Tables, state: Open) -> [u8; BYTES] {
+        let mut all = [0; BYTES];
+        for lock in tables.locks_of(state) {
+            let last = lock.last.min(BYTES as u64 - 1) as usize;
+            for byte in &mut all[lock.first as usize..=last] {
+                *byte = 1.max(*byte).max(u8::from(lock.is_exclusive) * 2);
+            }
+        }
+        all
+    }
+
+    /// A server is killed after each store of a change. Neither other servers nor the next one see fewer locks than before or after the
+    /// change, and the repeated change is complete.
+    #[test]
+    fn locks_outlive_kills_between_two_stores() {
+        let memory = words(word_count(1));
+        let tables = Tables::new(memory, [5, 6]);
+        let own = &tables.clients[0];
+        own.set_all(client::NUMBER, &[1, client::CONFIRMED]);
+        let none = Shares { access: 0, deny: 0 };
+        let add = |owner, parent| tables.add_open(own, [owner, 0], [0, 7], none, 1, parent);
+        let parent = add(0, None).unwrap();
+        let states = [1, 2].map(|owner| add(owner, Some(parent)).unwrap());
+        let mut seed = 1_u32;
+        let mut random = |below: usize| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 16) as usize % below
+        };
+        let see = || {
+            let counts = [tables.lock_counts(), tables.open_counts()];
+            (states.map(|state| strengths(&tables, state)), counts)
+        };
+        let mut kills = 0;
+        for step in 0..300 {
+            let (one, other, kind) = (random(BYTES), random(BYTES), random(3));
+            let of = range(one.min(other), one.max(other), kind == 1);
+            let change = || match kind {
+                0 | 1 if tables.lock_counts()[1] >= 3 => tables.lock(states[step % 2], of),
+                _ if step % 40 == 0 => tables.end_locks(states[0]),
+                _ => tables.unlock(states[step % 2], of),
+            };
+            let load = || memory.iter().map(|word| word.load(Relaxed));
+            let saved: Vec<u32> = load().collect();
+            let (before, _) = see();
+            change();
+            let after = see();
+            for stores in 0.. {
+                memory.set_all(0, &saved);
+                if kills::ends_within(stores, change) {
+                    break;
+                }
+                kills += 1;
+                for is_mended in [false, true] {
+                    if is_mended {
+                        tables.mend();
+                    }
+                    let (seen, _) = see();
+                    for at in 0..2 {
+                        for byte in 0..BYTES {
+                            let least = before[at][byte].min(after.0[at][byte]);
+                            assert!(seen[at][byte] >= least, "{step} {stores} {is_mended}");
+                        }
+                    }
+                }
+                change();
+                assert_eq!(see(), after, "{step} {stores}");
+            }
+        }
+        assert!(kills > 2000, "{kills}");
+        // The open ends with its lock states, also if another server repeats the CLOSE before the next one mends the tables.
+        let saved: Vec<u32> = memory.iter().map(|word| word.load(Relaxed)).collect();
+        for is_mended in [false, true] {
+            for stores in 0.. {
+                memory.set_all(0, &saved);
+                if kills::ends_within(stores, || tables.end_open(parent)) {
+                    break;
+                }
+                if is_mended {
+                    tables.mend();
+                }
+                tables.end_open(parent);
+                tables.mend();
+                let left = [tables.lock_counts()[0], tables.open_counts()[0]];
+                let links = tables.opens_of([0, 7]).count();
+                assert_eq!((left, links), ([0, 0], 0), "{is_mended} {stores}");
+            }
+        }
     }
 }

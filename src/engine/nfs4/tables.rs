@@ -42,7 +42,7 @@ pub(super) mod client {
     pub(in super::super) const CONFIRMED: u32 = 2;
     /// The client has reclaimed all opens of a file system.
     pub(in super::super) const RECLAIMED_ONE: u32 = 1;
-    /// A client that has reclaimed those of a file system has opened something new, and has a record.
+    /// A client that has reclaimed those of a file system has a record: it has opened something new, or the grace period has ended.
     pub(in super::super) const RECORDED: u32 = 2;
     /// The client has reclaimed all its opens.
     pub(in super::super) const RECLAIMED_ALL: u32 = 3;
@@ -239,9 +239,39 @@ impl Words for [AtomicU32] {
     }
 
     fn set(&self, at: usize, value: u32) {
+        #[cfg(test)]
+        kills::count_store();
         if let Some(word) = self.get(at) {
             word.store(value, Ordering::Relaxed);
         }
+    }
+}
+
+/// Kills of a server between two stores, for tests.
+#[cfg(test)]
+pub(super) mod kills {
+    use std::cell::Cell;
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+    std::thread_local! {
+        static LEFT: Cell<u32> = const { Cell::new(u32::MAX) };
+    }
+
+    /// Ends the work of a server that has no store left.
+    pub(super) fn count_store() {
+        match LEFT.get() {
+            u32::MAX => {}
+            0 => resume_unwind(Box::new(())),
+            left => LEFT.set(left - 1),
+        }
+    }
+
+    /// Works until the server is killed, after this number of stores. Returns true if the work has ended before.
+    pub fn ends_within(stores: u32, work: impl FnOnce()) -> bool {
+        LEFT.set(stores);
+        let ended = catch_unwind(AssertUnwindSafe(work));
+        LEFT.set(u32::MAX);
+        ended.is_ok()
     }
 }
 
@@ -467,10 +497,11 @@ impl Tables {
     /// Forgets the reply of a slot.
     pub(super) fn drop_reply(&self, row: Slot) {
         let kept = row.word(slot::REPLY);
+        // In this order: after a kill between both, no other slot has the space, too.
+        row.set(slot::REPLY, 0);
         if let Some(reply) = self.reply(kept) {
             reply.set(0, 0);
         }
-        row.set(slot::REPLY, 0);
     }
 
     fn reply(&self, kept: u32) -> Option<&'static Row<REPLY_WORDS>> {
@@ -482,15 +513,15 @@ impl Tables {
         if row.word(slot::REPLY) != 0 {
             return true;
         }
-        let Some(index) = self.replies.iter().position(|reply| reply.word(0) == 0) else {
-            return false;
-        };
-        let number = index as u32 + 1;
-        row.set(slot::REPLY, number << 16);
-        if let Some(reply) = self.reply(number << 16) {
+        let mut replies = (1..).zip(self.replies);
+        let free = replies.find(|(_, reply)| reply.word(0) == 0);
+        // In this order, as above.
+        let number: Option<u32> = free.map(|(number, reply)| {
             reply.set(0, 1);
-        }
-        true
+            number
+        });
+        row.set(slot::REPLY, number.unwrap_or(0) << 16);
+        number.is_some()
     }
 
     /// Stores the reply of a slot that has reserved its space. It is XDR, of at most [`KEPT_REPLY_BYTES`].
@@ -515,5 +546,51 @@ impl Tables {
             return true;
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mem::words;
+
+    /// A server is killed while it takes or frees the space of a reply, and the request is repeated: no other slot has the same space.
+    #[test]
+    fn kept_replies_outlive_kills_between_two_stores() {
+        let memory = words(word_count(1));
+        let tables = Tables::new(memory, [5, 6]);
+        let row = &tables.sessions[0];
+        row.set_all(session::NUMBER, &[2, 1]);
+        let slots = [0, 1, 2].map(|number| tables.slot(row, number).unwrap());
+        for frees in [false, true] {
+            if frees {
+                slots.iter().for_each(|slot| tables.drop_reply(slot));
+                assert!(tables.reserve_reply(slots[0]));
+            }
+            let saved: Vec<u32> = memory
+                .iter()
+                .map(|word| word.load(Ordering::Relaxed))
+                .collect();
+            for stores in 0.. {
+                memory.set_all(0, &saved);
+                let change = || match frees {
+                    true => tables.drop_reply(slots[0]),
+                    false => drop(tables.reserve_reply(slots[0])),
+                };
+                let ended = kills::ends_within(stores, change);
+                tables.reserve_reply(slots[1]);
+                change();
+                tables.reserve_reply(slots[2]);
+                let mut all = slots.map(|slot| slot.word(slot::REPLY)).to_vec();
+                all.retain(|reply| *reply != 0);
+                all.sort_unstable();
+                let count = all.len();
+                all.dedup();
+                assert_eq!(all.len(), count, "{frees} {stores}");
+                if ended {
+                    break;
+                }
+            }
+        }
     }
 }
