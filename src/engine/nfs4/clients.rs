@@ -1,6 +1,7 @@
 //! Clients and the sessions that they make: EXCHANGE_ID, CREATE_SESSION, DESTROY_CLIENTID, RECLAIM_COMPLETE. RFC 8881 sections
 //! 18.35, 18.36, 18.50 and 18.51.
 
+use super::locked;
 use super::room::Wanted;
 use super::tables::{
     Client, Open, Session, Tables, Words as _, client, head, next_number, open, session,
@@ -153,6 +154,10 @@ pub(super) fn exchange_id(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
             (false, _) if updates => return Err(Status::PERM.into()),
             (false, _) if !turn.is_expired(row) && turn.has_state(row) => {
                 return Err(Status::CLID_INUSE.into());
+            }
+            // A request outlasts the lease.
+            (false, _) if turn.is_busy(turn.tables.sessions_of(row), None) => {
+                return Err(Status::DELAY.into());
             }
             (false, _) => {
                 turn.tables.end_client(row);
@@ -334,12 +339,15 @@ pub(super) fn create_session(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
 pub(super) fn destroy_client(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     let id = parse_id(turn.args);
     turn.args.check()?;
-    let row = turn.tables.client(id).ok_or(Status::STALE_CLIENTID)?;
-    // RFC 8881 section 18.50.3: "the server MUST return NFS4ERR_CLIENTID_BUSY".
-    if turn.has_state(row) {
-        return Err(Status::CLIENTID_BUSY.into());
-    }
-    turn.tables.end_client(row);
+    locked(turn.lock, || {
+        let row = turn.tables.client(id).ok_or(Status::STALE_CLIENTID)?;
+        // RFC 8881 section 18.50.3: "the server MUST return NFS4ERR_CLIENTID_BUSY".
+        if turn.has_state(row) {
+            return Err(Status::CLIENTID_BUSY);
+        }
+        turn.tables.end_client(row);
+        Ok(())
+    })?;
     // The reply does not wait: the client has no opens.
     let _ = turn.flush_records();
     Ok(())

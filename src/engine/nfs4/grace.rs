@@ -81,9 +81,17 @@ impl Turn<'_, '_, '_, '_> {
     /// # Errors
     /// The event that must come first.
     pub(super) fn flush_records(&mut self) -> Done {
-        while let Some((place, bytes)) = self.tables.next_write(self.cx.now.secs()) {
+        let tables = self.tables;
+        while let Some((place, bytes)) = tables.next_write(self.cx.now.secs()) {
+            if place == 0
+                && let Some(row) = tables.unrecorded()
+            {
+                self.record_client(row)?;
+                row.set(client::RECLAIMED, client::RECORDED);
+                continue;
+            }
             self.save(place, &bytes)?;
-            self.tables.end_write(place);
+            tables.end_write(place);
         }
         Ok(())
     }

@@ -150,7 +150,10 @@ static ROWS: [Row; 56] = [
     NONE, // SET_SSV
     tables(Rule::Session, test_states),
     NONE, // WANT_DELEGATION
-    tables(Rule::First, destroy_client),
+    Row {
+        rule: Rule::First,
+        run: Run::Files(destroy_client),
+    },
     anywhere(reclaim_complete),
 ];
 

@@ -6,7 +6,7 @@
 //! write of the header at the end of a grace period removes the records of all clients that did not return.
 
 use super::clients::halves;
-use super::tables::{Record, Tables, Words as _, head, record};
+use super::tables::{Client, Record, Tables, Words as _, client, head, record};
 use crate::config::LEASE_SECS;
 use crate::mem::{FNV_START, fnv1a};
 use crate::wire::{Reader, Writer};
@@ -85,6 +85,17 @@ impl Tables {
     pub(super) fn may_reclaim(&self, owner: [u32; 2]) -> bool {
         let mut rows = self.records.iter();
         rows.any(|row| Self::is_of(row, owner) && self.is_awaited(row))
+    }
+
+    /// A client that has reclaimed opens of a file system, and whose record is of an earlier start. It may never reclaim all.
+    pub(super) fn unrecorded(&self) -> Option<Client> {
+        let has_record = |owner| self.records.iter().any(|row| Self::is_of(row, owner));
+        self.clients.iter().find(|row| {
+            row.word(client::STATE) == client::CONFIRMED
+                && row.word(client::RECLAIMED) == client::RECLAIMED_ONE
+                && row.word(client::OPENS) != 0
+                && has_record(row.pair(client::OWNER))
+        })
     }
 
     /// Puts the record of an owner, as of a client that has returned, into a row: the one that it has, a free one, or one that the file

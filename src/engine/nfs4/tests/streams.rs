@@ -4,6 +4,8 @@ use super::super::super::testing::calls::Call;
 use super::{Bench, ROOT, Results, Server, Tree, bench, bitmap, getattr, lookup, op, opaque, with};
 use super::{create_session, exchange_id, replies};
 use crate::config::WRITE_BYTES_MAX;
+use crate::time::Instant;
+use crate::wire::nfs4::Status;
 use cases::nfs4::Op;
 
 const HELLO: &[u8] = b"hello world";
@@ -213,6 +215,12 @@ fn stalled_writes_leave_places_to_others() {
     }
     assert_eq!(stalled.len(), 1, "of two places");
     server.follows = 0;
+    // The client stays while its request is carried out, also when its lease has expired.
+    server.now = Instant::from_ms(100_000);
+    server.user = 1001;
+    let taken = server.ask(&[exchange_id("owner", 2, 0)]);
+    assert_eq!(Status(taken.status as u16), Status::DELAY);
+    server.user = 1000;
     let small = [&way("hello")[..], &[write(0, 0, b"small")]].concat();
     assert_eq!(server.next(&small).status, 0);
     for waiting in stalled {
