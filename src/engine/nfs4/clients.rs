@@ -112,6 +112,19 @@ impl Turn<'_, '_, '_, '_> {
         ends.inspect(|holder| tables.end_client(holder)).is_some()
     }
 
+    /// Ends a client whose owner another user has, too.
+    fn take_over(&self, row: Client) -> Result<(), Status> {
+        if !self.is_expired(row) && self.has_state(row) {
+            return Err(Status::CLID_INUSE);
+        }
+        // A request may outlast the lease.
+        if self.is_busy(self.tables.sessions_of(row), None) {
+            return Err(Status::DELAY);
+        }
+        self.tables.end_client(row);
+        Ok(())
+    }
+
     /// Returns true if a client has sessions or opens.
     fn has_state(&self, row: Client) -> bool {
         self.tables.sessions_of(row).next().is_some() || row.word(client::OPENS) != 0
@@ -152,15 +165,8 @@ pub(super) fn exchange_id(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
             (true, true) => found = Some(row),
             (true, false) if updates => return Err(Status::NOT_SAME.into()),
             (false, _) if updates => return Err(Status::PERM.into()),
-            (false, _) if !turn.is_expired(row) && turn.has_state(row) => {
-                return Err(Status::CLID_INUSE.into());
-            }
-            // A request outlasts the lease.
-            (false, _) if turn.is_busy(turn.tables.sessions_of(row), None) => {
-                return Err(Status::DELAY.into());
-            }
             (false, _) => {
-                turn.tables.end_client(row);
+                turn.take_over(row)?;
                 confirmed = None;
             }
             // The client has restarted: its state ends when the new one is confirmed.

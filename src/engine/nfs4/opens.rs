@@ -81,7 +81,7 @@ impl Tables {
     }
 
     /// The place of the chain of a file.
-    fn chain(&self, [_, hash]: [u32; 2]) -> usize {
+    pub(super) fn chain(&self, [_, hash]: [u32; 2]) -> usize {
         (hash as usize).checked_rem(self.chains.len()).unwrap_or(0)
     }
 
@@ -122,7 +122,7 @@ impl Tables {
     }
 
     /// Counts an open of a client (`change` 1), or one less.
-    fn count_open(&self, row: Open, change: u32) {
+    pub(super) fn count_open(&self, row: Open, change: u32) {
         self.count(head::OPENS, change);
         if Shares::of(row).deny != 0 {
             self.count(head::DENIALS, change);
@@ -211,46 +211,8 @@ impl Tables {
         rows.find(|open| open.word(open::SERIAL) == parent)
     }
 
-    /// Removes the rows of a chain for which `is_meant` returns true, with their locks.
-    fn end_rows(&self, chain: usize, is_meant: &dyn Fn(Open) -> bool) {
-        let mut link = self.chains.get(chain..).unwrap_or_default();
-        for _ in 0..self.opens.len() {
-            let Some(row) = self.linked(link.word(0)) else {
-                return;
-            };
-            if row.word(open::CLIENT) == 0 || !is_meant(row) {
-                link = &row[open::NEXT..];
-                continue;
-            }
-            self.end_locks(row);
-            self.count_open(row, u32::MAX);
-            // From this store on, the row does not count.
-            row.set(open::CLIENT, 0);
-            link.set(0, row.word(open::NEXT));
-            self.free(row);
-        }
-    }
-
-    /// Removes an open with its lock states, or a lock state.
-    pub(super) fn end_open(&self, row: Open) {
-        let serial = row.word(open::SERIAL);
-        let is_its = |other: Open| core::ptr::eq(other, row) || other.word(open::PARENT) == serial;
-        self.end_rows(self.chain(row.pair(open::FILE)), &is_its);
-    }
-
-    /// Removes the opens of a client.
-    pub(super) fn end_opens(&self, client: Client) {
-        let number = client.word(client::NUMBER);
-        for chain in 0..self.chains.len() {
-            if client.word(client::OPENS) == 0 {
-                break;
-            }
-            self.end_rows(chain, &|row| row.word(open::CLIENT) == number);
-        }
-    }
-
     /// Makes a row free that is in no chain.
-    fn free(&self, row: Open) {
+    pub(super) fn free(&self, row: Open) {
         row.set(open::CLIENT, 0);
         row.set(open::NEXT, self.head.word(head::OPENS_FREE));
         self.head.set(head::OPENS_FREE, self.index(row) + 1);
@@ -278,10 +240,6 @@ impl Tables {
                 }
                 None => self.free(row),
             }
-        }
-        let orphan = |row: &Open| row.word(open::CLIENT) != 0 && self.parent(row).is_none();
-        for row in self.touched().filter(orphan) {
-            self.end_open(row);
         }
     }
 }

@@ -5,7 +5,7 @@
 //! that there were, or those that there will be, and the request that is repeated removes the rest.
 
 use super::clients::halves;
-use super::tables::{Lock, Open, Tables, Words as _, client, head, lock, open};
+use super::tables::{Client, Lock, Open, Tables, Words as _, client, head, lock, open};
 use core::sync::atomic::AtomicU32;
 
 /// Locked bytes.
@@ -213,12 +213,54 @@ impl Tables {
         self.unlock(state, Range::ALL);
     }
 
+    /// Removes the rows of a chain for which `is_meant` returns true, with their locks.
+    fn end_rows(&self, chain: usize, is_meant: &dyn Fn(Open) -> bool) {
+        let mut link = self.chains.get(chain..).unwrap_or_default();
+        for _ in 0..self.opens.len() {
+            let Some(row) = self.linked(link.word(0)) else {
+                return;
+            };
+            if row.word(open::CLIENT) == 0 || !is_meant(row) {
+                link = &row[open::NEXT..];
+                continue;
+            }
+            self.end_locks(row);
+            self.count_open(row, u32::MAX);
+            // From this store on, the row does not count.
+            row.set(open::CLIENT, 0);
+            link.set(0, row.word(open::NEXT));
+            self.free(row);
+        }
+    }
+
+    /// Removes an open with its lock states, or a lock state.
+    pub(super) fn end_open(&self, row: Open) {
+        let serial = row.word(open::SERIAL);
+        let is_its = |other: Open| core::ptr::eq(other, row) || other.word(open::PARENT) == serial;
+        self.end_rows(self.chain(row.pair(open::FILE)), &is_its);
+    }
+
+    /// Removes the opens of a client.
+    pub(super) fn end_opens(&self, client: Client) {
+        let number = client.word(client::NUMBER);
+        for chain in 0..self.chains.len() {
+            if client.word(client::OPENS) == 0 {
+                break;
+            }
+            self.end_rows(chain, &|row| row.word(open::CLIENT) == number);
+        }
+    }
+
     /// Makes all chains and counts of opens and locks from the rows.
     pub(super) fn mend(&self) {
         // The tables of a first start stay untouched.
         if self.head.pair(head::CLIENTS) != [0; 2] || self.head.word(head::OPENS_TOUCHED) != 0 {
             self.mend_opens();
             self.mend_locks();
+            let orphan = |row: &Open| row.word(open::CLIENT) != 0 && self.parent(row).is_none();
+            for row in self.touched().filter(orphan) {
+                self.end_open(row);
+            }
         }
     }
 
