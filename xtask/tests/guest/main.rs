@@ -63,7 +63,7 @@ const TESTS: &[(&str, Test)] = tests![
     i686_server_is_written,
     server_of_ordinary_user_is_written,
     sparse_writes_past_four_gib,
-    twenty_thousand_operations_of_fsx,
+    thirty_thousand_operations_of_fsx,
     live_system_is_written,
     container_is_written,
     pjdfstest_passes,
