@@ -57,6 +57,7 @@ const TESTS: &[(&str, Test)] = tests![
     image_is_a_submount_over_4_1,
     mount_without_an_option_takes_4_1,
     reads_over_4_1_outlive_kills,
+    trees_over_4_1_outlive_kills,
     program_is_copied_over_4_1,
     locks_of_two_guests_outlive_kills,
     changes_of_every_kind_reach_the_host,
