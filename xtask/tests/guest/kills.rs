@@ -25,8 +25,7 @@ const KILLS_FULL: u32 = 50;
 /// Number of times that each server under `serve` is killed. Less than `KILLS`, because the supervisor's restart delay doubles with
 /// each kill.
 const KILLS_SERVED: u32 = 3;
-/// Number of times that each server under `serve` is killed in the full test, which has two such servers per kind of handle instead
-/// of one; the second has two loops, one of which is killed.
+/// Number of times that each server under `serve` is killed in the full test. Of two loops, one is killed.
 const KILLS_SERVED_FULL: u32 = 13;
 /// Operations that a client must complete between two kills of its server.
 const PROGRESS: u64 = 40;
@@ -37,27 +36,65 @@ const PEACE_MAX_MS: u64 = 200;
 /// Lines of the guest's calls that an error shows.
 const ODD_COUNT: usize = 40;
 
+/// The role of a load's server, its number of loops, and kind of handles.
+type Row = (&'static str, &'static str, &'static str);
+
+/// The loads that run at once, by version of NFS, and more of them in the full test.
+const ROWS: [(&str, &[Row], &[Row]); 2] = [
+    (
+        "3",
+        &[
+            ("nfs", "1", "kernel"),
+            ("nfs", "1", "path"),
+            ("serve", "1", "kernel"),
+            ("serve", "1", "path"),
+        ],
+        &[("serve", "2", "kernel"), ("serve", "2", "path")],
+    ),
+    (
+        "4.1",
+        &[("nfs", "1", "kernel"), ("serve", "2", "kernel")],
+        &[
+            ("serve", "1", "kernel"),
+            ("nfs", "1", "path"),
+            ("serve", "2", "path"),
+        ],
+    ),
+];
+
 pub fn kills_lose_no_acknowledged_change(world: &mut World) -> Result<()> {
-    let (kills, kills_served, served) = if is_full_run() {
-        (KILLS_FULL, KILLS_SERVED_FULL, 2)
+    for (version, rows, more) in ROWS {
+        let more = if is_full_run() { more } else { &[] };
+        let rows: Vec<Row> = rows.iter().chain(more).copied().collect();
+        kills_lose_no_change(world, version, &rows)
+            .with_context(|| format!("version {version}"))?;
+    }
+    Ok(())
+}
+
+/// Runs the loads of these rows, and kills their servers in turn.
+fn kills_lose_no_change(world: &mut World, version: &str, rows: &[Row]) -> Result<()> {
+    let (kills, kills_served) = if is_full_run() {
+        (KILLS_FULL, KILLS_SERVED_FULL)
     } else {
-        (KILLS, KILLS_SERVED, 1)
+        (KILLS, KILLS_SERVED)
     };
     let mut loads = Vec::new();
-    let servers = [("nfs", "1"), ("serve", "1"), ("serve", "2")];
-    for (number, (role, loops)) in servers.into_iter().take(1 + served).enumerate() {
-        // With path handles, the load must not move objects to other directories (`--stay`): only a kernel handle finds a moved
-        // object.
-        for (handles, option) in [("kernel", ""), ("path", "--stay")] {
-            let load = Load {
-                name: format!("{role}-{handles}-{number}"),
-                fixture: Fixture::with_role(world, role, handles, loops, Storage::Disk)?,
-                is_served: role == "serve",
-                done: 0,
-            };
-            load.start(world, option)?;
-            loads.push(load);
-        }
+    for &(role, loops, handles) in rows {
+        let make = match version {
+            "3" => Fixture::with_role,
+            _ => Fixture::over_4_1,
+        };
+        let load = Load {
+            name: format!("{role}-{loops}-{handles}-{version}"),
+            fixture: make(world, role, handles, loops, Storage::Disk)?,
+            is_served: role == "serve",
+            done: 0,
+        };
+        // With path handles, the load must not move objects to other directories: only a kernel handle finds a moved object.
+        let option = if handles == "path" { "--stay" } else { "" };
+        load.start(world, option)?;
+        loads.push(load);
     }
     let mut outcome = (0..kills).try_for_each(|kill| {
         let mut loads = loads.iter_mut();

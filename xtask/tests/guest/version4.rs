@@ -1,5 +1,7 @@
 //! NFS 4.1.
 
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -10,8 +12,8 @@ use xtask::machines::wait_for;
 use xtask::setup;
 
 use crate::SOON;
-use crate::fixture::{Fixture, HOST, Storage};
-use crate::tree::create;
+use crate::fixture::{Fixture, HOST, Storage, differences, exercise};
+use crate::tree::{content, create};
 use crate::world::World;
 
 /// Directories of the large tree, and the names in each.
@@ -20,6 +22,8 @@ const NAME_COUNT: usize = 5_000;
 /// Length of the file that is read while servers are killed (bytes), and how often it is read.
 const READ_LEN: usize = 48 << 20;
 const READ_ROUNDS: usize = 3;
+/// Files of the tree that is unpacked while servers are killed.
+const FILE_COUNT: usize = 300;
 
 /// Linux mounts by version 4.1 without an option for it, and lists the whole tree as the host does.
 pub fn directory_is_listed_over_4_1(world: &mut World) -> Result<()> {
@@ -112,6 +116,61 @@ pub fn reads_over_4_1_outlive_kills(world: &mut World) -> Result<()> {
     Ok(())
 }
 
+/// tar unpacks a tree, cp copies it twice, and rm removes a copy, over four connections and from two loops, of which one is killed
+/// again and again. No program sees an error, and the trees are the same on the host.
+pub fn trees_over_4_1_outlive_kills(world: &mut World) -> Result<()> {
+    let fixture = Fixture::over_4_1(world, "serve", "kernel", "2", Storage::Disk)?;
+    let source = fixture.create_sibling("source")?;
+    for at in 0..FILE_COUNT {
+        let directory = source.join(format!("{}/{}", at % 5, at % 30));
+        let file = directory.join(format!("file-{at}"));
+        create(&file, &content(at, at * 97 % 20_000))?;
+        match at % 10 {
+            0 => std::fs::hard_link(&file, directory.join(format!("linked-{at}")))?,
+            1 => symlink(format!("file-{at}"), directory.join(format!("link-{at}")))?,
+            2 => std::fs::set_permissions(&file, Permissions::from_mode(0o4510))?,
+            _ => {}
+        }
+    }
+    let archive = fixture.export().join("archive").display().to_string();
+    world.on_host(
+        "tar",
+        &["-cf", &archive, "-C", &source.display().to_string(), "."],
+    )?;
+    world.guest.run_ok(&format!(
+        "set -e; {}; cd /mnt/1; : >/run/said
+        (
+            mkdir one && tar --warning=no-timestamp -xf archive -C one && cp -a one two && cp -a one three &&
+                rm -r three && echo done || echo failed
+        ) >/run/said 2>&1 &",
+        fixture.mount(HOST, "/mnt/1")
+    ))?;
+    let mut kills = 0;
+    let mut change = || loop {
+        std::thread::sleep(Duration::from_secs(2));
+        let said = world.guest.run_ok("cat /run/said")?;
+        if ["done\n", "failed\n"].iter().any(|end| said.ends_with(end)) {
+            return Ok(said);
+        }
+        fixture.kill_child()?;
+        kills += 1;
+    };
+    let said: Result<String> = change();
+    world
+        .guest
+        .run_ok("cd /; umount /mnt/1 || umount -fl /mnt/1; rm -f /run/said")?;
+    let said = said?;
+    ensure!(said == "done\n" && kills > 2, "after {kills} kills: {said}");
+    let expect = exercise(&["manifest", "."], &source)?;
+    for name in ["one", "two"] {
+        let kept = exercise(&["manifest", "."], &fixture.export().join(name))?;
+        ensure!(kept == expect, "{name}: {}", differences(&expect, &kept));
+    }
+    ensure!(!fixture.export().join("three").exists(), "three is left");
+    println!("{kills} kills");
+    Ok(())
+}
+
 /// A program that is copied over version 4.1 is the same on the host, and runs.
 pub fn program_is_copied_over_4_1(world: &mut World) -> Result<()> {
     let fixture = Fixture::over_4_1(world, "nfs", "kernel", "1", Storage::Memory)?;
@@ -176,7 +235,7 @@ fn mount_4_1(world: &mut World, directory: &Path) -> Result<()> {
     ensure!(
         listed == expect && listed.lines().count() > DIRECTORY_COUNT * NAME_COUNT,
         "{}",
-        crate::fixture::differences(&listed, &expect)
+        differences(&listed, &expect)
     );
 
     world.tap.clear();

@@ -207,11 +207,16 @@ fn far_writes_reach_the_disk(fixture: &Fixture, world: &mut World) -> Result<()>
     Ok(())
 }
 
-pub fn twenty_thousand_operations_of_fsx(world: &mut World) -> Result<()> {
+pub fn thirty_thousand_operations_of_fsx(world: &mut World) -> Result<()> {
     let rounds = if is_full_run() { 35 } else { 1 };
-    for handles in ["kernel", "path"] {
-        let fixture = Fixture::new(world, handles, Storage::Memory)?;
-        operations_of_fsx(&fixture, world, seed(), rounds, 10_000)?;
+    for (handles, version) in [("kernel", "3"), ("path", "3"), ("kernel", "4.1")] {
+        let make = match version {
+            "3" => Fixture::with_role,
+            _ => Fixture::over_4_1,
+        };
+        let fixture = make(world, "nfs", handles, "1", Storage::Memory)?;
+        operations_of_fsx(&fixture, world, seed(), rounds, 10_000)
+            .with_context(|| format!("{handles} handles, version {version}"))?;
     }
     Ok(())
 }
