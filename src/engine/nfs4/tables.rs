@@ -250,8 +250,9 @@ impl Words for [AtomicU32] {
 /// Kills of a server between two stores, for tests.
 #[cfg(test)]
 pub(super) mod kills {
-    use std::cell::Cell;
-    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+    use core::cell::Cell;
+    use core::panic::AssertUnwindSafe;
+    use std::panic::{catch_unwind, resume_unwind};
 
     std::thread_local! {
         static LEFT: Cell<u32> = const { Cell::new(u32::MAX) };
@@ -267,7 +268,7 @@ pub(super) mod kills {
     }
 
     /// Works until the server is killed, after this number of stores. Returns true if the work has ended before.
-    pub fn ends_within(stores: u32, work: impl FnOnce()) -> bool {
+    pub(in super::super) fn ends_within(stores: u32, work: impl FnOnce()) -> bool {
         LEFT.set(stores);
         let ended = catch_unwind(AssertUnwindSafe(work));
         LEFT.set(u32::MAX);
