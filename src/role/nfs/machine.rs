@@ -23,7 +23,7 @@ pub(in super::super) const MEMORY_BYTES: usize = 2 * REGION_BYTES + STACK_HEAP_B
 const FIXED_BYTES: usize = REGION_FIXED_BYTES + STACK_FIXED_BYTES + 16 * FRAME_BYTES_MAX;
 
 /// Memory (bytes) for SFTP: buffers and open files of its sessions.
-const SFTP_BYTES: usize = 1_952 << 10;
+const SFTP_BYTES: usize = 1_920 << 10;
 /// Least memory (bytes) for HTTP: a block for a request and one for a reply, a path and names.
 const HTTP_BYTES: usize = 256 << 10;
 

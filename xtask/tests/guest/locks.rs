@@ -34,8 +34,8 @@ impl Kills {
     /// The number of kills.
     const fn count(self) -> u32 {
         match self {
-            Self::Loop => 15,
-            Self::Server => 6,
+            Self::Loop => 10,
+            Self::Server => 5,
         }
     }
 }
