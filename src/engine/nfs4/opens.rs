@@ -207,8 +207,9 @@ impl Tables {
         if parent == 0 {
             return Some(row);
         }
+        let own = [parent, row.word(open::CLIENT)];
         let mut rows = self.opens_of(row.pair(open::FILE));
-        rows.find(|open| open.word(open::SERIAL) == parent)
+        rows.find(|open| open.pair(open::SERIAL) == own)
     }
 
     /// Makes a row free that is in no chain.
@@ -336,21 +337,28 @@ mod tests {
         }
     }
 
-    /// Serial numbers of opens start again after the last one; none of them is that of no open.
+    /// Serial numbers of opens start again after the last one: none of them is that of no open, and an open that has the number of
+    /// another client's ends without its lock states.
     #[test]
     fn serial_numbers_start_again() {
         let tables = Tables::new(words(word_count(CLIENTS)), [5, 6]);
-        let own = &tables.clients[0];
-        own.set_all(client::NUMBER, &[4, client::CONFIRMED]);
-        tables.head.set(head::SERIAL, u32::MAX - 1);
-        let shares = Shares { access: 1, deny: 0 };
-        let add = |owner| tables.add_open(own, [owner, 0], [0, 7], shares, 1, None);
-        for owner in 1..5 {
-            add(owner);
+        let [own, other] = [0, 1].map(|at| &tables.clients[at]);
+        for (number, row) in [(4, own), (5, other)] {
+            row.set_all(client::NUMBER, &[number, client::CONFIRMED]);
         }
-        for left in (0..4).rev() {
-            tables.end_open(tables.opens_of([0, 7]).next().unwrap());
+        let shares = Shares { access: 1, deny: 0 };
+        let add = |client, owner, parent| {
+            let row = tables.add_open(client, [owner, 0], [0, 7], shares, 1, parent);
+            row.unwrap()
+        };
+        let parent = add(other, 1, None);
+        let state = add(other, 2, Some(parent));
+        tables.head.set(head::SERIAL, u32::MAX - 1);
+        let all = [1, 2, 3, 4].map(|owner| add(own, owner, None));
+        for (left, row) in (2..6).rev().zip(all) {
+            tables.end_open(row);
             assert_eq!(tables.opens_of([0, 7]).count(), left);
         }
+        assert!(core::ptr::eq(tables.parent(state).unwrap(), parent));
     }
 }

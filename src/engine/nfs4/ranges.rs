@@ -235,8 +235,11 @@ impl Tables {
 
     /// Removes an open with its lock states, or a lock state.
     pub(super) fn end_open(&self, row: Open) {
-        let serial = row.word(open::SERIAL);
-        let is_its = |other: Open| core::ptr::eq(other, row) || other.word(open::PARENT) == serial;
+        let [serial, client] = row.pair(open::SERIAL);
+        let is_its = |other: Open| {
+            core::ptr::eq(other, row)
+                || other.word(open::PARENT) == serial && other.word(open::CLIENT) == client
+        };
         self.end_rows(self.chain(row.pair(open::FILE)), &is_its);
     }
 
