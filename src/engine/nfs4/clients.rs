@@ -354,8 +354,8 @@ pub(super) fn destroy_client(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
         turn.tables.end_client(row);
         Ok(())
     })?;
-    // The reply does not wait: the client has no opens.
-    let _ = turn.flush_records();
+    // The client has no opens.
+    turn.begin_flush();
     Ok(())
 }
 

@@ -96,6 +96,12 @@ impl Turn<'_, '_, '_, '_> {
         Ok(())
     }
 
+    /// As [`Self::flush_records`], for an operation that does not wait. Others of the same COMPOUND do.
+    pub(super) fn begin_flush(&mut self) {
+        let _ = self.flush_records();
+        self.compound.saving = None;
+    }
+
     /// Writes to the file of records. A failure is reported: the client goes on without the record.
     fn save(&mut self, place: u32, bytes: &[u8]) -> Done {
         let Some(file) = self.records else {

@@ -200,11 +200,12 @@ pub(super) fn lock(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
         turn.put_lock_state(row);
         Ok(())
     })?;
-    match turn.flush_records() {
-        // DELAY would have the client ask again, with the state ID that it had before.
-        Err(Fault::Again(_)) if !turn.may_wait() => Ok(()),
-        done => done,
+    if turn.may_wait() {
+        return turn.flush_records();
     }
+    // DELAY would have the client ask again, with the state ID that it had before.
+    turn.begin_flush();
+    Ok(())
 }
 
 /// LOCKT.

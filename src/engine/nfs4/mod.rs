@@ -1,4 +1,4 @@
-//! NFS version 4.1: COMPOUND and its operations, without locks. RFC 8881.
+//! NFS version 4.1: COMPOUND and its operations. RFC 8881.
 //!
 //! Clients, sessions, slots and kept replies are in tables of fixed size, which servers of the same files share. Handles are those of
 //! version 3.

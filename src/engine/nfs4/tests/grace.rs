@@ -235,6 +235,38 @@ fn ended_clients_lose_their_records() {
     assert_eq!(started(200, &content(&server)).1, 1);
 }
 
+/// DESTROY_CLIENTID does not wait for the loss of a record, but an OPEN after it does, also in the same COMPOUND.
+#[test]
+fn open_beside_the_end_of_a_client_waits_for_its_record() {
+    let (mut server, _) = started(100, &[]);
+    let id = server.client("gone", 1);
+    server.begin(id, 1);
+    let mut gone = Client(server.session, 0);
+    let mut new = client(&mut server, "new");
+    for client in [&mut gone, &mut new] {
+        complete(&mut server, client);
+    }
+    assert_eq!(open_new(&mut server, &mut new), Status::OK);
+    server.ask(&[with(op::DESTROY_SESSION, &gone.0)]);
+    let host = server.tree.host.clone();
+    host.has_threads.set(true);
+    let saves = host.saves.get();
+    server.session = new.0;
+    let ops = [
+        server.sequence_op(new.1 + 1, 0, 0),
+        with(op::DESTROY_CLIENTID, &id),
+        vec![ROOT],
+        lookup("export"),
+        lookup("hello"),
+        open("o", 1, 0, None),
+    ];
+    let mut output = vec![0; crate::config::REPLY_BYTES];
+    assert!(server.turn(1, &ops, &mut output).is_err());
+    assert_eq!(host.saves.get(), saves + 2);
+    assert_eq!(server.turn(1, &ops, &mut output).unwrap()[..4], [0; 4]);
+    assert_eq!(started(200, &content(&server)).1, 1);
+}
+
 /// The denials of a client end with its lease for requests without an open, too, and its record ends with them.
 #[test]
 fn expired_clients_deny_nothing() {
