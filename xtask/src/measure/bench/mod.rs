@@ -44,7 +44,7 @@ pub struct Args {
 /// Subcommand: the bench to run.
 #[derive(clap::Subcommand)]
 enum Bench {
-    /// The NFSv3 server
+    /// The NFS server
     Nfs(nfs::Args),
     /// The NFS 4.1 server beside Linux's own, each in an emulated machine
     Knfsd(nfs::knfsd::Args),
