@@ -125,6 +125,7 @@ impl Fixture {
 
     /// Starts the server, also again after [`Self::kill`], on the same port.
     pub fn start(&mut self, world: &World) -> Result<()> {
+        world.wait_for_port(self.options.port)?;
         self.server = Some(world.serve(self.options.clone())?);
         Ok(())
     }

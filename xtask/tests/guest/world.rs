@@ -1,5 +1,6 @@
 //! The environment that all tests share: one guest, one server, one network namespace, and the exported directories.
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use xtask::setup;
 use crate::tree;
 
 const MACHINE: &str = "nfs-client";
+/// Time limit for the processes of a killed server to close its port.
+const PORT_MAX: Duration = Duration::from_secs(30);
 /// Time limit for the end of a killed server.
 const END_MAX: Duration = Duration::from_secs(5);
 
@@ -66,6 +69,14 @@ impl World {
     /// would otherwise once connect to itself.
     pub fn reserve(&self) -> Result<Port> {
         self.namespace.run(Port::reserve)
+    }
+
+    /// Waits until no process listens on a port: those of a server that was killed may take a while to end on a busy host.
+    pub fn wait_for_port(&self, port: u16) -> Result<()> {
+        let is_free = || Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok());
+        let free = self.namespace.run(|| wait_for(PORT_MAX, is_free))?;
+        free.map(drop)
+            .with_context(|| format!("a killed server listens on port {port}"))
     }
 
     /// Starts another server in the guest's namespace.
