@@ -264,9 +264,13 @@ impl Server {
             // A loop ends by itself, too, when its supervisor has ended.
             let _ = kill(Pid::from_raw(pid.try_into()?), Signal::SIGKILL);
         }
+        // A zombie whose other threads run, for example in fsync(2), still listens.
         let is_running = |pid: &u32| {
             let status = fs::read_to_string(format!("/proc/{pid}/status"));
-            status.is_ok_and(|status| !status.contains("\nState:\tZ"))
+            let has_ended = |status: &str| {
+                status.contains("\nState:\tZ") && status.contains("\nThreads:\t1\n")
+            };
+            status.is_ok_and(|status| !has_ended(&status))
         };
         let ended = || Ok((!loops.iter().any(is_running)).then_some(()));
         wait_for(END_MAX, ended)?.context("loops of a killed server do not end")
