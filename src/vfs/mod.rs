@@ -342,6 +342,13 @@ pub trait Vfs {
     }
     /// Closes the top of an export, and its objects.
     fn close_top(&mut self, _number: usize) {}
+    /// A digest of the device and inode number of an object: of `dir`, else of the one at this absolute path.
+    ///
+    /// # Errors
+    /// Those of statx(2); `Stale`: not an object of the host.
+    fn digest(&mut self, _dir: Option<Node>, _path: &CStr) -> FsResult<u32> {
+        Err(FsError::Stale)
+    }
     /// See [`Tree::real_path`].
     fn real_path(&mut self, _number: usize, _out: &mut [u8]) -> usize {
         0

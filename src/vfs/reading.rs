@@ -22,6 +22,8 @@ pub struct ExportRoot {
     pub is_linked: bool,
     /// True if another object was the top before, or none.
     pub is_new: bool,
+    /// A number of the entry that the top is in a directory of another export, also its inode number in lists; 0: it is not nested.
+    pub hook: u64,
     /// The form of the handles of its objects.
     pub form: Form,
 }
@@ -35,6 +37,7 @@ impl ExportRoot {
             is_image,
             is_linked: false,
             is_new: false,
+            hook: 0,
             form: Form::Path,
         }
     }

@@ -100,6 +100,7 @@ impl<B: Vfs + 'static> Vfs for Shared<B> {
         fn release_idle() -> bool;
         fn open_top(number: usize, path: &CStr, rules: &Rules) -> Result<ExportRoot, u8>;
         fn close_top(number: usize);
+        fn digest(dir: Option<Node>, path: &CStr) -> FsResult<u32>;
         fn real_path(number: usize, out: &mut [u8]) -> usize;
         fn root(tag: Option<u32>) -> FsResult<Node>;
         fn handle(node: Node) -> FsResult<Handle>;

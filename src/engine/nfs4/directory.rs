@@ -122,9 +122,12 @@ pub(super) fn read_directory(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     };
     let reply = &mut *turn.reply;
     reply.u64(0); // The cookie verifier, always 0.
-    let listed = turn.cx.vfs.readdir(dir, cookie, detail, &mut |entry| {
-        page.add_entry(reply, entry)
-    });
+    let listed = turn
+        .cx
+        .vfs
+        .readdir_in_all(dir, cookie, detail, &mut |entry| {
+            page.add_entry(reply, entry)
+        });
     // After an error, return the entries listed before it: the client gets the error with the next page.
     let is_end = match listed {
         Err(error) if page.is_empty => return Err(error.into()),

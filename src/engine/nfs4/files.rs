@@ -30,19 +30,22 @@ impl Turn<'_, '_, '_, '_> {
         Ok(())
     }
 
-    /// Looks up the name in the arguments in the current object. Returns both.
-    pub(super) fn named(&mut self) -> Result<(Node, Node), Fault> {
+    /// Looks up the name in the arguments in the current object. Returns the object, and true if it was found with the caller's rights.
+    pub(super) fn named(&mut self) -> Result<(Node, bool), Fault> {
         let raw = self.args.opaque(OPAQUE_BYTES_MAX);
         self.args.check()?;
         let name = checked(raw)?;
         let dir = self.object()?;
+        if let Some(top) = self.cx.vfs.lookup_nested(dir, name, &self.cx.peer)? {
+            return Ok((top, false));
+        }
         let found = self.cx.vfs.lookup_or_enter(dir, name);
         if found == Err(FsError::NotDirectory)
             && self.cx.vfs.attr(dir)?.kind == ObjectType::SymbolicLink
         {
             return Err(Status::SYMLINK.into());
         }
-        Ok((dir, found?))
+        Ok((found?, !dir.is_above()))
     }
 
     /// The parent of the current object.
@@ -108,8 +111,8 @@ pub(super) fn restore(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
 
 /// LOOKUP.
 pub(super) fn look_up(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
-    let (dir, node) = turn.named()?;
-    turn.put(node, !dir.is_above())
+    let (node, has_rights) = turn.named()?;
+    turn.put(node, has_rights)
 }
 
 /// LOOKUPP.

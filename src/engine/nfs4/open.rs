@@ -193,9 +193,9 @@ fn open_file(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
                 turn.put(file.node, true)?;
                 made = Some(file);
             } else {
-                let (dir, node) = turn.named()?;
+                let (node, has_rights) = turn.named()?;
                 turn.check_file(node, shares)?;
-                turn.put(node, !dir.is_above())?;
+                turn.put(node, has_rights)?;
             }
         }
         _ if how.is_some() => return Err(Status::INVAL.into()),

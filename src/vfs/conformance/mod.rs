@@ -21,6 +21,7 @@ mod exported_images;
 mod images;
 mod making;
 mod names;
+mod nested;
 mod paths;
 mod reading;
 mod storing;

@@ -227,6 +227,7 @@ impl Host {
             is_image: top.is_image,
             is_linked: !real.is_empty() && real != path.to_bytes(),
             is_new: false,
+            hook: 0,
             form: self.form,
         };
         if let Some(old) = self.export(number as u16)

@@ -233,6 +233,18 @@ impl Vfs for Host {
         }
     }
 
+    fn digest(&mut self, dir: Option<Node>, path: &CStr) -> FsResult<u32> {
+        let mut stat = fs::blank();
+        match dir {
+            Some(dir) => kernel::stat(&self.at(dir)?.0.file, &mut stat)?,
+            None => {
+                self.acting.server();
+                fs::statx(rustix::fs::CWD, path, &mut stat).map_err(error)?;
+            }
+        }
+        Ok(handle::digest(fs::device(&stat), stat.stx_ino))
+    }
+
     fn real_path(&mut self, number: usize, out: &mut [u8]) -> usize {
         let export = self.export(number as u16);
         export.map_or(0, |export| fs::path_of(export.dir.as_raw_fd(), out).len())

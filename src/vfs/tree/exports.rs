@@ -239,8 +239,10 @@ impl Tree {
             let errno = FsError::Exists.number();
             return Err(OpenFault { errno, other });
         }
+        let hook = self.hook_of(number);
+        self.has_nested |= hook != 0;
         if let Some(export) = self.exports.get_mut(number) {
-            export.root = Some(root);
+            export.root = Some(ExportRoot { hook, ..root });
         }
         // Opens an image now, so that a file that is no image is an error.
         let opened = self.root(number).map(drop);
@@ -287,6 +289,15 @@ impl Tree {
             self.end_job(JobId::EXPORTS);
         }
         opened
+    }
+
+    /// Opens an export again if the peer of the current request may use it, because the host may have another directory there now.
+    pub(super) fn reopen_for_peer(&mut self, number: usize) {
+        let peer = self.peer;
+        if self.rules(number, &peer).is_ok() {
+            // Callers find an export that is missing by entering it.
+            let _ = self.reopen_for_client(number);
+        }
     }
 
     /// Returns once the last export that was missing until a client asked for it.

@@ -184,7 +184,11 @@ impl Tree {
         if dir.is_inside() && !self.exports_image(number) {
             return self.images().map(|images| images.identity());
         }
-        self.covered_by_export(number)
+        let root = self.exports.get(number).and_then(|place| place.root);
+        match root.map_or(0, |root| root.hook) {
+            0 => self.covered_by_export(number),
+            hook => Some(hook),
+        }
     }
 
     /// Checks that the caller has this access to the object.

@@ -2,13 +2,15 @@
 //!
 //! [`Tree::add`] registers a backend, which knows only its own objects. The tree enters ISO images when it resolves a name or a
 //! handle; their contents are read-only. `exports` has the list of exports, `rules` those of a peer, `handles` the methods for NFS,
-//! `paths` those for SFTP, `root` the directories above the exports that a peer sees.
+//! `paths` those for SFTP, `root` the directories above the exports that a peer sees, `nested` the exports below others.
 
 mod exports;
 mod handles;
+mod nested;
 mod paths;
 mod root;
 pub(super) mod rules;
+mod sorted;
 
 use super::handle::Key;
 use super::images::Images;
@@ -50,6 +52,8 @@ pub struct Tree {
     /// Users whose refusal was reported, because they may have more groups than a credential carries. `None`: no user is.
     #[cfg(any(feature = "serve", test))]
     pub refused_users: Option<heapless::Vec<u32, REFUSED_USER_COUNT_MAX>>,
+    /// True if an export is nested in another one.
+    has_nested: bool,
     /// True if an export has become missing since the last call of [`Tree::take_missing`].
     has_missing: bool,
     /// The last export that was missing and that [`Tree::reopen_for_client`] opened.

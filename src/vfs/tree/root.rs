@@ -5,8 +5,7 @@
 //! search, and no request needs memory. The node of a directory has the index of the first of them, and the length of the
 //! directory's path.
 
-use super::super::reading::Place;
-use super::super::walk::{below, beneath, without_slash};
+use super::super::walk::{beneath, without_slash};
 use super::super::{
     Attr, Detail, DirEntry, FileTime, FsError, FsResult, FsStat, Handle, Name, Node, ObjectType,
     OpenFlags, Peer, Pin, Tree, handle,
@@ -39,29 +38,6 @@ impl Node {
 
 /// The directories and exports by their paths.
 impl Tree {
-    /// Sorts the exports.
-    pub(super) fn sort_exports(&mut self) {
-        self.sorted.clear();
-        for (number, place) in (0..).zip(self.exports.iter()) {
-            if place.path != Place::FREE {
-                let at = self.place_of(self.path_of(number));
-                self.sorted.insert(at, number);
-            }
-        }
-    }
-
-    /// The path of an export.
-    fn full_path(&self, number: u16) -> &[u8] {
-        let place = self.exports.get(usize::from(number));
-        let path = place.and_then(|place| self.reading.path(place.path));
-        path.unwrap_or_default()
-    }
-
-    /// The path of an export; empty for `/`.
-    fn path_of(&self, number: u16) -> &[u8] {
-        without_slash(self.full_path(number))
-    }
-
     /// The path of the export at an index of `sorted`, as [`Self::path_of`].
     fn path_at(&self, at: usize) -> &[u8] {
         let number = self.sorted.get(at);
@@ -79,16 +55,6 @@ impl Tree {
         beneath(self.path_above(dir), self.path_at(at))
     }
 
-    /// The index in `sorted` of the first export whose path is not before `path`: a "/" is before all other bytes.
-    fn place_of(&self, path: &[u8]) -> usize {
-        let rank = |byte: &u8| byte.wrapping_sub(b'/');
-        let is_before = |other: &u16| {
-            let other = self.path_of(*other).iter();
-            other.map(rank).lt(path.iter().map(rank))
-        };
-        self.sorted.partition_point(is_before)
-    }
-
     /// The export that has the path of a directory.
     fn export_at(&self, dir: Node) -> Option<usize> {
         let number = self.sorted.get(dir.first())?;
@@ -99,15 +65,6 @@ impl Tree {
     /// The index in `sorted` of the first export below a directory.
     fn start(&self, dir: Node) -> usize {
         dir.first() + usize::from(self.export_at(dir).is_some())
-    }
-
-    /// The innermost export that contains an absolute path. Shortens `path` to the part below the export's top.
-    pub fn innermost(&self, path: &mut &[u8]) -> Option<usize> {
-        // An export is sorted before those below it.
-        self.sorted.iter().rev().find_map(|number| {
-            *path = below(self.full_path(*number), path)?;
-            Some(usize::from(*number))
-        })
     }
 
     /// The parent of a directory; the root is its own.
@@ -206,7 +163,11 @@ impl Tree {
         while let Some(rest) = self.rest(dir, at) {
             if nth(rest, b'/', 1) == name.bytes() {
                 let len = dir.path_len() + 1 + name.bytes().len();
-                return self.enter(Node::of_path(at, len));
+                let dir = Node::of_path(at, len);
+                if let Some(number) = self.export_at(dir) {
+                    self.reopen_for_peer(number);
+                }
+                return self.enter(dir);
             }
             at += 1;
         }
@@ -216,14 +177,22 @@ impl Tree {
     /// Enters the export that has the path of a directory, or returns the directory.
     pub(super) fn enter(&mut self, dir: Node) -> FsResult<Node> {
         if let Some(number) = self.export_at(dir) {
-            let peer = self.peer;
-            let rules = self.rules(number, &peer);
-            match rules.and_then(|rules| Ok(self.root(number)?.limited(rules.rights()))) {
+            match self.enter_export(number) {
                 Err(FsError::Stale | FsError::Permission) => {}
                 entered => return entered,
             }
         }
         self.see(dir)
+    }
+
+    /// The top of an export for the peer.
+    ///
+    /// # Errors
+    /// As [`Tree::root`] and [`Tree::rules`].
+    pub(super) fn enter_export(&mut self, number: usize) -> FsResult<Node> {
+        let peer = self.peer;
+        let rules = self.rules(number, &peer)?;
+        Ok(self.root(number)?.limited(rules.rights()))
     }
 
     /// Returns a directory if the peer sees it, else `NoEntry`.

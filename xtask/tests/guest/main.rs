@@ -55,6 +55,7 @@ const TESTS: &[(&str, Test)] = tests![
     handles_outlive_restart_and_rename,
     directory_is_listed_over_4_1,
     image_is_a_submount_over_4_1,
+    exports_below_others_are_entered_over_4_1,
     mount_without_an_option_takes_4_1,
     reads_over_4_1_outlive_kills,
     trees_over_4_1_outlive_kills,

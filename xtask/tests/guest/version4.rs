@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use xtask::machines::mounts::{mount, on_tmpfs};
 use xtask::machines::server::{ServerOptions, public_dir};
 use xtask::machines::wait_for;
 use xtask::setup;
@@ -77,6 +78,50 @@ pub fn image_is_a_submount_over_4_1(world: &mut World) -> Result<()> {
         one.iso.d/sub/../../one.iso";
     ensure!(words.join(" ") == expect, "{seen}");
     Ok(())
+}
+
+/// Exports below another one have their own options, also if they are other file systems, and also if another file system was mounted
+/// at their path after the server started.
+pub fn exports_below_others_are_entered_over_4_1(world: &mut World) -> Result<()> {
+    const INNER: [&str; 3] = ["up", "a/b", "disk"];
+    on_tmpfs("mode=755", |top| {
+        let outer = top.join("outer");
+        for inner in INNER.map(|inner| outer.join(inner)) {
+            std::fs::create_dir_all(inner)?;
+        }
+        std::fs::create_dir(top.join("late"))?;
+        mount("tmpfs", "mode=755", &outer.join("disk"))?;
+        let inner = INNER.map(|inner| format!("{}/{inner}:rw,no_root_squash", outer.display()));
+        let mut exports = vec![
+            outer.display().to_string(),
+            top.join("late").display().to_string(),
+        ];
+        exports.extend(inner);
+        let server = world.serve(ServerOptions {
+            exports,
+            ..ServerOptions::default()
+        })?;
+        mount("tmpfs", "mode=755", &top.join("late"))?;
+        create(&top.join("late/mounted"), b"")?;
+        let seen = world.guest.run_ok(&format!(
+            "set -e; mkdir -p /mnt/4 /mnt/5; line='-t nfs -o port={port} 10.0.2.2:{top}'
+            mount $line/outer /mnt/4; cd /mnt/4; ls -l | wc -l
+            for path in . {inner}; do touch $path/new 2>/dev/null || echo $path: refused; done
+            find . -name new | sort; ls -d disk/..; cd /; umount /mnt/4/up /mnt/4/a/b /mnt/4/disk /mnt/4
+            for path in late outer outer/a outer/up outer/a/b outer/disk; do
+                mount $line/$path /mnt/5; ls /mnt/5
+                touch /mnt/5/more 2>/dev/null || echo $path: refused; umount /mnt/5
+            done",
+            port = server.nfs_port,
+            top = top.display(),
+            inner = INNER.join(" "),
+        ))?;
+        let words: Vec<&str> = seen.split_whitespace().collect();
+        let expect = "4 .: refused ./a/b/new ./disk/new ./up/new disk/.. mounted late: refused \
+            a disk up outer: refused b outer/a: refused new new new";
+        ensure!(words.join(" ") == expect, "{seen}");
+        Ok(())
+    })
 }
 
 /// A file is read whole, over four connections and from two loops, of which one is killed again and again.

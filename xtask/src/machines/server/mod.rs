@@ -267,9 +267,8 @@ impl Server {
         // A zombie whose other threads run, for example in fsync(2), still listens.
         let is_running = |pid: &u32| {
             let status = fs::read_to_string(format!("/proc/{pid}/status"));
-            let has_ended = |status: &str| {
-                status.contains("\nState:\tZ") && status.contains("\nThreads:\t1\n")
-            };
+            let has_ended =
+                |status: &str| status.contains("\nState:\tZ") && status.contains("\nThreads:\t1\n");
             status.is_ok_and(|status| !has_ended(&status))
         };
         let ended = || Ok((!loops.iter().any(is_running)).then_some(()));
