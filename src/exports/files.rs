@@ -243,7 +243,7 @@ impl Files {
         }
         let mut clients = tree.exports().iter().flat_map(|export| export.clients());
         if clients.any(|client| client.rules.fsid == Some(0)) {
-            let advice = text!("there is no root as of version 4; clients mount the export's path");
+            let advice = text!("version 4 has no other root; clients mount the export's path");
             complain(DONE, text!("option without effect"), b"fsid=0", advice);
         }
     }

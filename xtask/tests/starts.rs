@@ -23,7 +23,7 @@ const CASES: [Case; 12] = [
     (None, "nfs DIR/ro:rw", &["exporting DIR/ro: read-only: rw was asked, but the file system is read-only here (systemd: ReadWritePaths=DIR/ro)"], BELOW),
     (None, "nfs DIR/m", &["DIR/m/a is another file system: not entered; export it too", "DIR/m/b c is another file system: not entered; export it too"], "DIR/ro"),
     (None, "nfs DIR/m DIR/m/a", &["DIR/m/b c is another file system: not entered; export it too"], "DIR/m/a is another"),
-    (Some("DIR/m *(ro,crossmnt,fsid=0)"), "nfs", &["options without effect crossmnt: export each file system that is mounted below another export", "option without effect fsid=0: there is no root as of version 4; clients mount the export's path"], "nothing"),
+    (Some("DIR/m *(ro,crossmnt,fsid=0)"), "nfs", &["options without effect crossmnt: export each file system that is mounted below another export", "option without effect fsid=0: version 4 has no other root; clients mount the export's path"], "nothing"),
     (Some(""), "nfs", &["nothing is exported yet in DIR/e: write an export there, and send SIGHUP"], "mount it with"),
     (None, "nfs", &["nothing to export: name a directory, as in stowaway nfs /srv, or write /etc/exports"], "usage"),
     (None, "serve --ip 192.0.2.1/24 DIR/m", &["--ip: only with --net, which runs a stack of its own beside the host's"], "listening"),

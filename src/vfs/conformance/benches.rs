@@ -163,7 +163,7 @@ impl Exported {
     pub(super) fn several(host: Host, exports: &[(&Path, Rules)]) -> FsResult<Self> {
         let host = Rc::new(RefCell::new(host));
         let mut tree = Tree::default();
-        tree.add(Backend::Host, Shared::lend(&host));
+        tree.add_host(Shared::lend(&host), Default::default());
         tree.reserve(&Room {
             paths: exports.len(),
             entries: exports.len(),

@@ -1,7 +1,7 @@
 //! Exports below others, found by name and listed.
 
 use super::super::host::Host;
-use super::super::{Detail, Peer, Rules};
+use super::super::{Detail, FsError, Peer, Rules};
 use super::benches::Exported;
 use super::name;
 use core::net::Ipv6Addr;
@@ -63,5 +63,11 @@ fn name_of_a_nested_export_leads_into_it() {
         assert_eq!(found, tag, "{path}, port {port}");
         assert_eq!(at.may_change(), own == Some(1), "{path}, port {port}");
     }
+    // An export that has become missing is none for the next attempt, and the name in the outer export counts.
+    let root = tree.root(2).unwrap();
+    std::fs::remove_dir(dir.join("out/in")).unwrap();
+    std::fs::write(dir.join("out/in"), "").unwrap();
+    let mut look = || tree.lookup_nested(root, name("in"), &peer(700));
+    assert_eq!([look(), look()], [Err(FsError::TryLater), Ok(None)]);
     std::fs::remove_dir_all(dir).unwrap();
 }

@@ -18,7 +18,7 @@ impl Tree {
     /// server's own rights then. `None`: the name is none, or one that the peer may not use.
     ///
     /// # Errors
-    /// As [`Tree::rules`].
+    /// As [`Tree::root`] and [`Tree::rules`]; `TryLater`: the export has become missing.
     pub fn lookup_nested(
         &mut self,
         dir: Node,
@@ -33,16 +33,24 @@ impl Tree {
 
     #[inline(never)] // Servers without nested exports do not pay for it.
     fn find_nested(&mut self, dir: Node, name: Name<'_>, peer: &Peer) -> FsResult<Option<Node>> {
-        let hook = hook(self.backend(dir)?.digest(Some(dir), c"")?, name.bytes());
-        let Some(number) = hooked(&self.exports, hook) else {
+        // Other backends than the host's have no digests, and no exports below.
+        let holder = self.backend(dir)?.digest(Some(dir), c"").ok();
+        let hook = holder.map(|holder| hook(holder, name.bytes()));
+        let Some(number) = hook.and_then(|hook| hooked(&self.exports, hook)) else {
             return Ok(None);
         };
-        self.peer = *peer;
-        self.reopen_for_peer(number);
-        match self.enter_export(number) {
-            Err(FsError::Stale | FsError::Permission) => Ok(None),
-            entered => entered.map(Some),
-        }
+        let rules = match self.rules(number, peer) {
+            Err(FsError::Stale | FsError::Permission) => return Ok(None),
+            rules => rules?,
+        };
+        // From here on, calls have the server's own rights, so `dir` is not used any more. An export that has become missing is none
+        // for the client's next attempt.
+        let _ = self.reopen_for_client(number);
+        let top = self.root(number).map_err(|error| match error {
+            FsError::Stale => FsError::TryLater,
+            error => error,
+        });
+        Ok(Some(top?.limited(rules.rights())))
     }
 
     /// Lists a directory as [`Tree::readdir`]. The top of a nested export has no object: the client looks it up.
@@ -56,7 +64,9 @@ impl Tree {
         if !self.has_nested || dir.is_above() || dir.is_inside() {
             return self.readdir(dir, from, detail, each);
         }
-        let holder = self.backend(dir)?.digest(Some(dir), c"")?;
+        let Ok(holder) = self.backend(dir)?.digest(Some(dir), c"") else {
+            return self.readdir(dir, from, detail, each);
+        };
         let exports = core::mem::take(&mut self.exports);
         let listed = self.readdir(dir, from, detail, &mut |entry| {
             let hook = hook(holder, entry.name);

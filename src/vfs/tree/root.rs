@@ -189,7 +189,7 @@ impl Tree {
     ///
     /// # Errors
     /// As [`Tree::root`] and [`Tree::rules`].
-    pub(super) fn enter_export(&mut self, number: usize) -> FsResult<Node> {
+    fn enter_export(&mut self, number: usize) -> FsResult<Node> {
         let peer = self.peer;
         let rules = self.rules(number, &peer)?;
         Ok(self.root(number)?.limited(rules.rights()))
