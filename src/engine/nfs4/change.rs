@@ -178,7 +178,7 @@ pub(super) fn create(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
         made => made,
     }?;
     let changes = turn.changed(dir, before)?;
-    turn.put(made, true)?;
+    turn.put(made, !dir.is_above())?;
     turn.emit_changes(changes);
     given.emit(turn.reply);
     Ok(())

@@ -20,8 +20,10 @@ pub(super) struct How {
 /// The file of an OPEN that may create it.
 pub(super) struct Made {
     pub(super) node: Node,
-    /// True if this request has created the file: the caller may open it whatever its mode is.
+    /// True if this request has created the file, also if an earlier server began it.
     pub(super) is_new: bool,
+    /// True if the file was there: the caller must have the right to open it.
+    pub(super) is_found: bool,
     /// The attributes that are set.
     pub(super) given: Bitmap,
     /// True if the length is to be set to 0, once the file is open.
@@ -83,6 +85,7 @@ impl Turn<'_, '_, '_, '_> {
         let mut made = Made {
             node: dir,
             is_new: true,
+            is_found: false,
             given: how.given,
             truncates: false,
         };
@@ -104,6 +107,7 @@ impl Turn<'_, '_, '_, '_> {
             }
             found => made.node = found?,
         }
+        made.is_found = true;
         if is_done {
             return Ok(made);
         }

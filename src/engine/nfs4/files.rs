@@ -2,6 +2,8 @@
 //! SECINFO, SECINFO_NO_NAME. RFC 8881 section 18.
 
 use super::change::checked;
+use super::clients::halves;
+use super::locked;
 use super::turn::{Done, Fault, Place, Turn};
 use crate::config::{LINK_BYTES_MAX, READ_INLINE_BYTES};
 use crate::engine::nfs::{Phase, rights};
@@ -48,6 +50,18 @@ impl Turn<'_, '_, '_, '_> {
         Ok((found?, !dir.is_above()))
     }
 
+    /// Ends the client's opens of a file that was removed: PUTFH fails, so the client cannot close them. An export that is missing may
+    /// return, with its files.
+    #[cold]
+    fn forget(&mut self, handle: &Handle) -> Done {
+        if self.cx.vfs.is_export_open(handle) {
+            let client = self.client()?;
+            let file = halves(handle.object_hash());
+            locked(self.lock, || self.tables.end_opens_of(file, client));
+        }
+        Ok(())
+    }
+
     /// The parent of the current object.
     fn parent(&mut self) -> Result<Node, Fault> {
         let (dir, attr) = self.object_with_attr()?;
@@ -67,13 +81,16 @@ pub(super) fn put_handle(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
     let bytes = turn.args.opaque(HANDLE_BYTES_MAX);
     turn.args.check()?;
     let handle = Handle::of(bytes).ok_or(Status::BADHANDLE)?;
-    let node = turn
+    let opened = turn
         .cx
         .vfs
-        .open(bytes, &turn.compound.caller, &turn.cx.peer)?;
+        .open(bytes, &turn.compound.caller, &turn.cx.peer);
+    if opened == Err(FsError::Stale) {
+        turn.forget(&handle)?;
+    }
     turn.compound.current = Some(Place {
         handle,
-        node: Some(node),
+        node: Some(opened?),
         state: StateId::INVALID,
     });
     Ok(())

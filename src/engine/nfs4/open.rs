@@ -23,9 +23,14 @@ impl Turn<'_, '_, '_, '_> {
         Ok((Shares { access, deny }, asked & opening::WANTED))
     }
 
-    /// Checks that the caller may open a file with these shares, by its kind and mode.
-    fn check_file(&mut self, node: Node, shares: Shares) -> Done {
-        check_regular(self.cx.vfs.attr(node)?.kind)?;
+    /// Checks that the caller may open a file with these shares, by its kind and mode. If `again`, the caller says that it has created
+    /// or opened the file before: its owner may open it whatever its mode is.
+    fn check_file(&mut self, node: Node, shares: Shares, again: bool) -> Done {
+        // Linux opens a FIFO or device that it has not looked up yet, and does that after SYMLINK only; WRONG_TYPE is EIO to it.
+        check_regular(self.cx.vfs.attr(node)?.kind).map_err(|status| match status {
+            Status::WRONG_TYPE => Status::SYMLINK,
+            status => status,
+        })?;
         // A caller without the right to write must not deny reading to others.
         for (access, is_needed) in [
             (Access::Read, shares.access & 1 != 0),
@@ -35,7 +40,7 @@ impl Turn<'_, '_, '_, '_> {
             ),
         ] {
             if is_needed {
-                self.cx.vfs.check_open(node, access)?;
+                self.cx.vfs.check_open(node, access, again)?;
             }
         }
         Ok(())
@@ -182,33 +187,34 @@ fn open_file(turn: &mut Turn<'_, '_, '_, '_>) -> Done {
                 let raw = turn.args.opaque(OPAQUE_BYTES_MAX);
                 turn.args.check()?;
                 let file = turn.create_file(dir, checked(raw)?, how)?;
+                if file.is_found {
+                    turn.check_file(file.node, shares, file.is_new)?;
+                }
                 if file.is_new {
                     changes = turn.changed(dir, before)?;
-                } else {
-                    turn.check_file(file.node, shares)?;
                 }
                 if file.truncates && shares.access & 2 == 0 {
                     return Err(Status::INVAL.into());
                 }
-                turn.put(file.node, true)?;
+                turn.put(file.node, !dir.is_above())?;
                 made = Some(file);
             } else {
                 let (node, has_rights) = turn.named()?;
-                turn.check_file(node, shares)?;
+                turn.check_file(node, shares, false)?;
                 turn.put(node, has_rights)?;
             }
         }
         _ if how.is_some() => return Err(Status::INVAL.into()),
         opening::CLAIM_FH | opening::CLAIM_PREVIOUS => {
             let node = turn.object()?;
-            turn.check_file(node, shares)?;
+            turn.check_file(node, shares, reclaims)?;
         }
         _ if claim <= opening::CLAIM_MAX => return Err(Status::NOTSUPP.into()),
         _ => return Err(Status::BADXDR.into()),
     }
     let file = turn.file()?;
     let state = locked(turn.lock, || turn.add_open(file, owner, shares))?;
-    if !made.as_ref().is_some_and(|made| made.is_new) {
+    if made.as_ref().is_none_or(|made| made.is_found) {
         turn.flush_records()?;
     }
     if let Some(made) = made.as_ref().filter(|made| made.truncates) {

@@ -243,6 +243,13 @@ impl Tables {
         self.end_rows(self.chain(row.pair(open::FILE)), &is_its);
     }
 
+    /// Removes the opens of a file by a client, with their lock states.
+    pub(super) fn end_opens_of(&self, file: [u32; 2], client: Client) {
+        let number = client.word(client::NUMBER);
+        let is_its = |row: Open| row.word(open::CLIENT) == number && row.pair(open::FILE) == file;
+        self.end_rows(self.chain(file), &is_its);
+    }
+
     /// Removes the opens of a client.
     pub(super) fn end_opens(&self, client: Client) {
         let number = client.word(client::NUMBER);

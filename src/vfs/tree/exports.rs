@@ -30,6 +30,8 @@ impl OpenFault {
 
     /// The image is shorter than its file system.
     pub const CUT_IMAGE: u8 = 204;
+    /// ENOMEM, ENFILE and EMFILE say nothing about the directory.
+    const SHORTAGES: [u8; 3] = [12, 23, 24];
 
     /// The number for an error of an image.
     pub const fn of_image(error: FsError) -> Option<u8> {
@@ -212,10 +214,12 @@ impl Tree {
     /// Opens an export's directory or image on the host, again if it was opened before: another one may be there now.
     ///
     /// # Errors
-    /// The reason; the export is missing then.
+    /// The reason; the export is missing then, unless it was open and the host is short of descriptors or memory.
     pub fn open_export(&mut self, number: usize) -> Result<(), OpenFault> {
         let opened = self.try_open(number);
-        if opened.is_err() {
+        if let Err(fault) = &opened
+            && !(self.is_open(number) && OpenFault::SHORTAGES.contains(&fault.errno))
+        {
             self.close_export(number);
             if !core::mem::replace(&mut self.has_missing, true) {
                 self.end_job(JobId::EXPORTS);
@@ -271,7 +275,23 @@ impl Tree {
                 self.changes_seen = before.wrapping_add(1);
             }
         }
+        if is_new {
+            self.hook_again();
+        }
         opened
+    }
+
+    /// Finds out again where the exports below others are, after another directory became the top of one.
+    fn hook_again(&mut self) {
+        for number in 0..self.exports.len() {
+            let hook = self.hook_of(number);
+            if let Some(Place {
+                root: Some(root), ..
+            }) = self.exports.get_mut(number)
+            {
+                root.hook = hook;
+            }
+        }
     }
 
     /// Opens an export of the host's as [`Tree::reopen_export`], because a client asks for it. [`Tree::take_opened`] reports it if it
@@ -288,7 +308,10 @@ impl Tree {
         if !was_open && opened.is_ok() && self.opened.replace(number).is_none() {
             self.end_job(JobId::EXPORTS);
         }
-        opened
+        match self.is_open(number) {
+            true => Ok(()),
+            false => opened,
+        }
     }
 
     /// Opens an export again if the peer of the current request may use it, because the host may have another directory there now.

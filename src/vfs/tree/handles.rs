@@ -97,6 +97,11 @@ impl Tree {
         self.rules(number, peer).map(|_| ())
     }
 
+    /// Returns true if the export of a handle is open.
+    pub fn is_export_open(&self, handle: &Handle) -> bool {
+        handle::tag(handle.bytes()).is_ok_and(|tag| self.tagged(tag).is_some())
+    }
+
     /// Looks up a name for version 4 or MNT: `IMAGE.iso.d`, unless an object has that name, is the top of the image `IMAGE.iso`.
     ///
     /// # Errors
@@ -271,13 +276,16 @@ impl Tree {
         self.backend(node)?.pin(node, Some(access))
     }
 
-    /// Checks that the caller may open a file for this access, as open(2) does: its owner by the mode, too.
+    /// Checks that the caller may open a file for this access, as open(2) does: its owner by the mode, too, unless `again`.
     ///
     /// # Errors
     /// `Access`: the caller may not; `ReadOnly`.
-    pub fn check_open(&mut self, node: Node, access: Access) -> FsResult<()> {
+    pub fn check_open(&mut self, node: Node, access: Access, again: bool) -> FsResult<()> {
         if access == Access::Write {
             Self::check_changeable(node)?;
+        }
+        if again {
+            return self.admit(node, access);
         }
         match self.access(node, access) {
             Err(FsError::Access) if access == Access::Read => self.access(node, Access::Execute),

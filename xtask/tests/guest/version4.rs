@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use nix::sys::stat::Mode;
 use xtask::machines::mounts::{mount, on_tmpfs};
 use xtask::machines::server::{ServerOptions, public_dir};
 use xtask::machines::wait_for;
@@ -81,7 +82,7 @@ pub fn image_is_a_submount_over_4_1(world: &mut World) -> Result<()> {
 }
 
 /// Exports below another one have their own options, also if they are other file systems, and also if another file system was mounted
-/// at their path after the server started.
+/// at their path after the server started. A FIFO is opened that was not looked up.
 pub fn exports_below_others_are_entered_over_4_1(world: &mut World) -> Result<()> {
     const INNER: [&str; 3] = ["up", "a/b", "disk"];
     on_tmpfs("mode=755", |top| {
@@ -91,6 +92,7 @@ pub fn exports_below_others_are_entered_over_4_1(world: &mut World) -> Result<()
         }
         std::fs::create_dir(top.join("late"))?;
         mount("tmpfs", "mode=755", &outer.join("disk"))?;
+        nix::unistd::mkfifo(&outer.join("a/pipe"), Mode::from_bits_truncate(0o644))?;
         let inner = INNER.map(|inner| format!("{}/{inner}:rw,no_root_squash", outer.display()));
         let mut exports = vec![
             outer.display().to_string(),
@@ -105,7 +107,8 @@ pub fn exports_below_others_are_entered_over_4_1(world: &mut World) -> Result<()
         create(&top.join("late/mounted"), b"")?;
         let seen = world.guest.run_ok(&format!(
             "set -e; mkdir -p /mnt/4 /mnt/5; line='-t nfs -o port={port} 10.0.2.2:{top}'
-            mount $line/outer /mnt/4; cd /mnt/4; ls -l | wc -l
+            mount $line/outer /mnt/4; cd /mnt/4
+            cat a/pipe >/run/said 2>&1 & sleep 1; cat /run/said; kill $!; ls -l | wc -l
             for path in . {inner}; do touch $path/new 2>/dev/null || echo $path: refused; done
             find . -name new | sort; ls -d disk/..; cd /; umount /mnt/4/up /mnt/4/a/b /mnt/4/disk /mnt/4
             for path in late outer outer/a outer/up outer/a/b outer/disk; do
@@ -118,7 +121,7 @@ pub fn exports_below_others_are_entered_over_4_1(world: &mut World) -> Result<()
         ))?;
         let words: Vec<&str> = seen.split_whitespace().collect();
         let expect = "4 .: refused ./a/b/new ./disk/new ./up/new disk/.. mounted late: refused \
-            a disk up outer: refused b outer/a: refused new new new";
+            a disk up outer: refused b pipe outer/a: refused new new new";
         ensure!(words.join(" ") == expect, "{seen}");
         Ok(())
     })

@@ -3,11 +3,13 @@
 mod floods;
 
 use anyhow::{Context, Result, ensure};
+use cases::nfs4::changes::open_new;
 use cases::nfs4::{Peer, cases, op, opaque, read, status, with};
+use std::fs::FileTimes;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 use xtask::clients::nfs::{Call, Client, first_xid, record};
 use xtask::machines::server::{
     Namespace, Process, Server, ServerOptions, public_dir, root_for, users,
@@ -68,6 +70,47 @@ fn cases_hold() -> Result<()> {
             "the server ended: {:#?}",
             server.lines()
         );
+    }
+    Ok(())
+}
+
+/// An empty file whose times are a verifier is opened only by its owner, and by users to whom its mode allows that.
+#[test]
+fn exclusive_open_of_a_file_needs_its_rights() -> Result<()> {
+    if !root_for("a file of another user") {
+        return Ok(());
+    }
+    let directory = public_dir()?;
+    let (top, path) = (directory.path().display(), directory.path().join("file"));
+    let server = Server::start(ServerOptions {
+        exports: vec![format!("{top}:rw")],
+        ..offering("4.1", &[])?
+    })?;
+    let mut client = server.connect()?;
+    let mut exchange = |message: &[u8]| exchange(&mut client, message);
+    let mut peer = Peer::new(&mut exchange, &top.to_string(), "open", first_xid());
+    peer.begun()?;
+    peer.next(&[with(op::RECLAIM_COMPLETE, &[0])])?;
+    // EXCLUSIVE4_1 without attributes.
+    let open = open_new("owner", 3, 0, &[3, 7, 9, 0, 0], "file");
+    for (owner, mode, expect) in [
+        (0, 0o600, status::ACCESS),
+        (0, 0o666, status::OK),
+        (1000, 0, status::OK),
+    ] {
+        let times = [7, 9].map(|secs| UNIX_EPOCH + Duration::from_secs(secs));
+        let [accessed, modified] = times;
+        let file = std::fs::File::create(&path)?;
+        std::os::unix::fs::fchown(&file, Some(owner), None)?;
+        file.set_permissions(PermissionsExt::from_mode(mode))?;
+        file.set_times(
+            FileTimes::new()
+                .set_accessed(accessed)
+                .set_modified(modified),
+        )?;
+        let way = peer.way("", std::slice::from_ref(&open));
+        let opened = peer.next(&way)?.status;
+        ensure!(opened == expect, "{owner}, {mode:o}: {opened}");
     }
     Ok(())
 }

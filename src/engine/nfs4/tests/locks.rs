@@ -1,14 +1,17 @@
 //! Locks of clients that ask for more than their share: rows that are left for others, and rows that are free again.
 
-use super::{ROOT, Server};
+use super::{ROOT, Server, Tree};
 use crate::time::Instant;
+
 use crate::wire::nfs4::Status;
+use cases::nfs4::changes::on_names;
 use cases::nfs4::locks::{lock, lock_new, unlock};
 use cases::nfs4::opens::{close, open};
 use cases::nfs4::{Op, lookup, op, with};
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 const READ: u32 = 1;
+const STALE: u32 = 70;
 /// The bytes that a lock covers that is to be split.
 const MIDDLE: (u64, u64) = (1 << 20, 1 << 20);
 /// Rows for locks.
@@ -138,4 +141,29 @@ fn rows_of_a_flood_are_free_again() {
         assert_eq!(other.flood(&mut server, false), ROWS / 2);
         assert_eq!(count(&server), ROWS / 2 + 1);
     }
+}
+
+/// A client cannot close a file that was removed: PUTFH fails. Its opens and locks end then.
+#[test]
+fn opens_of_a_removed_file_end() {
+    let mut server = Server::new();
+    server.tree = Tree::writable();
+    let mut client = Client::new(&mut server, 1);
+    let (_, handle) = client.ask(&mut server, vec![op::GETFH]);
+    let removed = server.next(&[
+        vec![ROOT],
+        lookup("export"),
+        on_names(op::REMOVE, &["hello"]),
+    ]);
+    assert_eq!(removed.status, 0);
+    assert_eq!(
+        (server.nfs4.tables.open_counts()[0], count(&server)),
+        (2, 1)
+    );
+    let found = server.next(&[with(op::PUTFH, &handle)]);
+    assert_eq!(found.status, STALE);
+    assert_eq!(
+        (server.nfs4.tables.open_counts()[0], count(&server)),
+        (0, 0)
+    );
 }

@@ -87,7 +87,7 @@ fn statuses(peer: &mut Peer<'_>) -> Result<()> {
         ("", named("none"), NOENT),
         ("", named("dir"), ISDIR),
         ("", named("link"), SYMLINK),
-        ("", named("fifo"), WRONG_TYPE),
+        ("", named("fifo"), SYMLINK),
         ("", named(""), INVAL),
         ("", named("a/b"), BADCHAR),
         ("hello", named("x"), NOTDIR),
