@@ -74,7 +74,7 @@ fn cases_hold() -> Result<()> {
     Ok(())
 }
 
-/// An empty file whose times are a verifier is opened only by its owner, and by users to whom its mode allows that.
+/// An empty file whose times are a verifier is opened only by its owner, and by users with the right by its mode.
 #[test]
 fn exclusive_open_of_a_file_needs_its_rights() -> Result<()> {
     if !root_for("a file of another user") {
