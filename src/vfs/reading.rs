@@ -22,7 +22,8 @@ pub struct ExportRoot {
     pub is_linked: bool,
     /// True if another object was the top before, or none.
     pub is_new: bool,
-    /// A number of the entry that the top is in a directory of another export, also its inode number in lists; 0: it is not nested.
+    /// A hash of the directory of another export in which the top is, and of its name there. Lists have it as inode number. 0: the
+    /// export is not nested.
     pub hook: u64,
     /// The form of the handles of its objects.
     pub form: Form,

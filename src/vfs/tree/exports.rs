@@ -285,6 +285,7 @@ impl Tree {
     fn hook_again(&mut self) {
         for number in 0..self.exports.len() {
             let hook = self.hook_of(number);
+            self.has_nested |= hook != 0;
             if let Some(Place {
                 root: Some(root), ..
             }) = self.exports.get_mut(number)

@@ -54,12 +54,27 @@ impl Tree {
         })
     }
 
+    /// Returns true if the directory of this path is in an export. Opening all exports asks for each of them, so this compares with few.
+    fn is_exported(&self, dir: &[u8]) -> bool {
+        let mut path = without_slash(dir);
+        loop {
+            let number = self.sorted.get(self.place_of(path));
+            if number.is_some_and(|number| self.path_of(*number) == path) {
+                return true;
+            }
+            if path.is_empty() {
+                return false;
+            }
+            path = without_slash(path.head(path.len() - last(path).len()));
+        }
+    }
+
     /// The hook of the top of an export; 0: the export is not nested in another one.
     pub(super) fn hook_of(&mut self, number: usize) -> u64 {
         let path = self.path_of(number as u16);
         let (name, mut buffer) = (last(path), [0; EXPORT_PATH_BYTES_MAX]);
         let holder = path.head(path.len() - name.len());
-        if !HAS_NFS4 || self.innermost(&mut &*holder).is_none() {
+        if !HAS_NFS4 || name.is_empty() || !self.is_exported(holder) {
             return 0;
         }
         // A link at the end is followed because of the ".".
